@@ -1,0 +1,278 @@
+/**
+ * From a partial's kind to its functions: the only switch, taken once per partial and batch, span or tile, never per event.
+ */
+import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
+import { PartialPlan, accBytes, partial, partialCount } from './plan'
+import { register } from './columns'
+import { column } from './plan'
+import { Run, Shape, shapeOf } from './partials/partial'
+import {
+  numericAddAcc,
+  numericAddEvents,
+  numericAddSlot,
+  numericAddTiles,
+  numericCellBytes,
+  numericCopyTile,
+  numericDropAcc,
+  numericDropSlot,
+  numericFold,
+  numericInitAcc,
+  numericInitShape,
+  numericInitSlot,
+  numericLower,
+  numericMeasureAcc,
+  numericMeasureTile,
+  numericWriteAcc,
+  numericWriteParams,
+} from './partials/numeric'
+import {
+  edgeAddAcc,
+  edgeAddEvents,
+  edgeAddSlot,
+  edgeAddTiles,
+  edgeCellBytes,
+  edgeCopyTile,
+  edgeFold,
+  edgeInitAcc,
+  edgeInitSlot,
+  edgeLower,
+  edgeTextOfAcc,
+  edgeTextOfTile,
+  edgeWriteAcc,
+} from './partials/edge'
+
+export function initSlot(slot: usize): void {
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind == PARTIAL_NUMERIC) numericInitSlot(plan, slot)
+    else edgeInitSlot(plan, slot)
+  }
+}
+
+export function dropSlot(slot: usize): void {
+  for (let i = 0; i < partialCount; i++) if (partial(i).kind == PARTIAL_NUMERIC) numericDropSlot(partial(i), slot)
+}
+
+/** Folds n resolved events: rows[k] of the registers into slots[k], offsets[k] ms into its tile. */
+export function foldPartials(rows: usize, slots: usize, offsets: usize, n: i32, times: usize): void {
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const cells = register(column(plan.column).register)
+    if (plan.kind == PARTIAL_NUMERIC) numericFold(plan, cells, rows, slots, n)
+    else edgeFold(plan, cells, rows, slots, offsets, n, times)
+  }
+}
+
+// ---- accumulators: rows i64, then each partial's ---------------------------------------------------------------------
+
+export function initAcc(acc: usize): void {
+  store<i64>(acc, 0)
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind == PARTIAL_NUMERIC) numericInitAcc(plan, acc + (plan.accAt as usize))
+    else edgeInitAcc(plan, acc + (plan.accAt as usize))
+  }
+}
+
+/** Gives back what accumulators hold outside themselves. */
+export function dropAccs(accs: usize, count: i32): void {
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind != PARTIAL_NUMERIC) continue
+    for (let j = 0; j < count; j++) numericDropAcc(plan, accs + (j as usize) * accBytes + (plan.accAt as usize))
+  }
+}
+
+export function addAcc(into: usize, from: usize): void {
+  store<i64>(into, load<i64>(into) + load<i64>(from))
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const at = plan.accAt as usize
+    if (plan.kind == PARTIAL_NUMERIC) numericAddAcc(plan, into + at, from + at)
+    else edgeAddAcc(plan, into + at, from + at)
+  }
+}
+
+/** acc += slot, whose tile starts at `tileMs`. */
+export function addSlot(acc: usize, slot: usize, rows: u32, tileMs: i64): void {
+  store<i64>(acc, load<i64>(acc) + (rows as i64))
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const at = acc + (plan.accAt as usize)
+    if (plan.kind == PARTIAL_NUMERIC) numericAddSlot(plan, at, slot)
+    else edgeAddSlot(plan, at, slot, tileMs)
+  }
+}
+
+/** acc += `count` raw events from `first` on, their text in `heap`. */
+export function addEvents(acc: usize, first: usize, count: i32, heap: usize): void {
+  store<i64>(acc, load<i64>(acc) + (count as i64))
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const at = acc + (plan.accAt as usize)
+    if (plan.kind == PARTIAL_NUMERIC) numericAddEvents(plan, at, first, count)
+    else edgeAddEvents(plan, at, first, count, heap)
+  }
+}
+
+/** acc += `count` tiles of the run from `first` on, in place. */
+export function addTiles(acc: usize, run: Run, first: usize, count: i32): void {
+  const stride = run.stride
+  let rows: i64 = 0
+  if (run.rowsWidth == 4) {
+    for (let i = 0, at = first; i < count; i++, at += stride) rows += load<i32>(at, TILE_ROWS_AT) as i64
+  } else {
+    for (let i = 0, at = first; i < count; i++, at += stride) rows += load<i64>(at, TILE_ROWS_AT)
+  }
+  store<i64>(acc, load<i64>(acc) + rows)
+  let cellAt = (TILE_ROWS_AT + run.rowsWidth) as usize
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const at = acc + (plan.accAt as usize)
+    if (plan.kind == PARTIAL_NUMERIC) {
+      numericAddTiles(plan, at, run, first, cellAt, count)
+      cellAt += numericCellBytes(plan, run.params) as usize
+    } else {
+      edgeAddTiles(plan, at, run, first, cellAt, count)
+      cellAt += edgeCellBytes(plan) as usize
+    }
+  }
+}
+
+// ---- runs ----------------------------------------------------------------------------------------------------------
+
+export function tileRows(run: Run, tile: usize): i64 {
+  return run.rowsWidth == 4 ? (load<i32>(tile, TILE_ROWS_AT) as i64) : load<i64>(tile, TILE_ROWS_AT)
+}
+
+/** Bytes of a tile under a run's parameters; -1 when they are not ones this plan can have written. */
+export function tileBytes(params: usize, rowsWidth: i32): i32 {
+  let bytes = TILE_ROWS_AT + rowsWidth
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const cell = plan.kind == PARTIAL_NUMERIC ? numericCellBytes(plan, params) : edgeCellBytes(plan)
+    if (cell < 0) return -1
+    bytes += cell
+  }
+  return bytes
+}
+
+// What the tiles measured since `initShapes` need.
+export let shapeRowsWidth: i32 = 4
+export let shapeTextBytes: u32 = 0
+
+export function initShapes(): void {
+  shapeRowsWidth = 4
+  shapeTextBytes = 0
+  for (let i = 0; i < partialCount; i++) numericInitShape(shapeOf(i))
+}
+
+function measureRows(rows: i64): void {
+  if (rows != ((rows as i32) as i64)) shapeRowsWidth = 8
+}
+
+export function measureAcc(acc: usize): void {
+  const rows = load<i64>(acc)
+  measureRows(rows)
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const at = acc + (plan.accAt as usize)
+    if (plan.kind == PARTIAL_NUMERIC) numericMeasureAcc(plan, shapeOf(i), at, rows)
+    else shapeTextBytes += edgeTextOfAcc(plan, at)
+  }
+}
+
+export function measureTile(run: Run, tile: usize): void {
+  const rows = tileRows(run, tile)
+  measureRows(rows)
+  let cell = tile + TILE_ROWS_AT + (run.rowsWidth as usize)
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind == PARTIAL_NUMERIC) {
+      numericMeasureTile(plan, shapeOf(i), run, cell, rows)
+      cell += numericCellBytes(plan, run.params) as usize
+    } else {
+      shapeTextBytes += edgeTextOfTile(plan, cell)
+      cell += edgeCellBytes(plan) as usize
+    }
+  }
+}
+
+/** Writes the parameters of the measured shape; returns the bytes of a tile. */
+export function writeParams(params: usize): i32 {
+  let bytes = TILE_ROWS_AT + shapeRowsWidth
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind == PARTIAL_NUMERIC) bytes += numericWriteParams(plan, shapeOf(i), params, shapeRowsWidth)
+    else bytes += edgeCellBytes(plan)
+  }
+  return bytes
+}
+
+function writeRows(tile: usize, index: u32, rows: i64, rowsWidth: i32): usize {
+  store<u32>(tile, index, TILE_INDEX_AT)
+  if (rowsWidth == 4) store<i32>(tile, rows as i32, TILE_ROWS_AT)
+  else store<i64>(tile, rows, TILE_ROWS_AT)
+  return tile + TILE_ROWS_AT + (rowsWidth as usize)
+}
+
+/** Writes an accumulator as the tile `index`, text behind `heap + used`; returns the text bytes used then. */
+export function writeAcc(
+  params: usize,
+  rowsWidth: i32,
+  tile: usize,
+  index: u32,
+  stepMs: i64,
+  acc: usize,
+  heap: usize,
+  used: u32,
+): u32 {
+  let cell = writeRows(tile, index, load<i64>(acc), rowsWidth)
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    const at = acc + (plan.accAt as usize)
+    if (plan.kind == PARTIAL_NUMERIC) {
+      numericWriteAcc(plan, params, cell, at)
+      cell += numericCellBytes(plan, params) as usize
+    } else {
+      used = edgeWriteAcc(plan, cell, at, (index as i64) * stepMs, heap, used)
+      cell += edgeCellBytes(plan) as usize
+    }
+  }
+  return used
+}
+
+/** Writes a stored tile of `run` in other widths; returns the text bytes used then. */
+export function copyTile(
+  params: usize,
+  rowsWidth: i32,
+  tile: usize,
+  run: Run,
+  from: usize,
+  heap: usize,
+  used: u32,
+): u32 {
+  const rows = tileRows(run, from)
+  let cell = writeRows(tile, load<u32>(from, TILE_INDEX_AT), rows, rowsWidth)
+  let fromCell = from + TILE_ROWS_AT + (run.rowsWidth as usize)
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind == PARTIAL_NUMERIC) {
+      numericCopyTile(plan, params, cell, run, fromCell, rows)
+      cell += numericCellBytes(plan, params) as usize
+      fromCell += numericCellBytes(plan, run.params) as usize
+    } else {
+      used = edgeCopyTile(plan, cell, run, fromCell, heap, used)
+      cell += edgeCellBytes(plan) as usize
+      fromCell += edgeCellBytes(plan) as usize
+    }
+  }
+  return used
+}
+
+// ---- values --------------------------------------------------------------------------------------------------------
+
+export function lower(plan: PartialPlan, acc: usize, op: i32, out: usize): i32 {
+  const at = acc + (plan.accAt as usize)
+  return plan.kind == PARTIAL_NUMERIC ? numericLower(plan, at, op, out) : edgeLower(plan, at, out)
+}

@@ -1,0 +1,158 @@
+/**
+ * HOT LOOP 1: a batch of events into the delta.
+ *
+ *   prepare     columns (expr) -> canonical keys -> verdicts (accept) -> entity numbers (keys)
+ *   fold        watermark -> for each accepted event: a raw event of the head, or a slot -> every partial over the slots
+ *
+ * Between the two the host may look up what stored rows already hold (a replay after a crash). The delta never reads a
+ * row: partials commute, so it is added to its row when it is flushed (flush.ts).
+ *
+ * Two passes, resolve then fold, beat one: the first touches every slot's line with nothing depending on it, so cache
+ * misses overlap (core-notes: 16 against 19 ns at 10k keys).
+ */
+import { HEAD_RAW } from './layout'
+import { disorderMs, headKind, headMs, level, programAt, programBytes, timeRegister } from './plan'
+import { resetScratch, scratch } from './arena'
+import { register } from './columns'
+import { evaluate } from './expr'
+import { accept, acceptedAt, acceptedCount, lateClockMs } from './accept'
+import { buildKeys, intern, keyData, keyOffsets, reserve } from './keys'
+import {
+  FOREIGN,
+  admitEntities,
+  appliedOf,
+  entityTable,
+  lanesAt,
+  markDirty,
+} from './entities'
+import { addEvent, writeEvent } from './events'
+import { addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsEnd } from './slots'
+import { foldPartials } from './dispatch'
+
+/** No event older than this is expected; -1 before the first event. */
+export let watermarkMs: i64 = -1
+/** Events before it belong in tiles, those at or behind it stay raw (or, with sub-tiles, uncompacted). */
+export let headFrontierMs: i64 = 0
+
+/** Entity number of each accepted row. */
+export let entitiesAt: usize = 0
+
+// The batch between `prepare` and `fold`.
+let firstPosition: f64 = 0
+let positionsAt: usize = 0
+
+export function setWatermark(watermark: i64, headFrontier: i64): void {
+  watermarkMs = watermark
+  headFrontierMs = headFrontier
+}
+
+/**
+ * Moves the watermark up to `ms`, and the head's frontier behind it: never past `wallMs`, so that a log that runs ahead of
+ * the clock can't make "now" unanswerable.
+ */
+export function advance(ms: i64, wallMs: i64): void {
+  watermarkMs = max(watermarkMs, ms)
+  headFrontierMs = max(headFrontierMs, min(watermarkMs, wallMs) - headMs)
+}
+
+export function prepare(
+  columns: usize,
+  n: i32,
+  first: f64,
+  positions: usize,
+  recordTimes: usize,
+  notAfterMs: i64,
+): i32 {
+  resetScratch()
+  firstPosition = first
+  positionsAt = positions
+  evaluate(programAt, programBytes, columns, n)
+  buildKeys(n)
+  accept(n, first, positions, recordTimes, notAfterMs)
+  const bytes = load<u32>(keyOffsets + ((n as usize) << 2)) - load<u32>(keyOffsets)
+  reserve(entityTable(), acceptedCount, bytes as usize)
+  entitiesAt = scratch((acceptedCount as usize) << 2)
+  intern(entityTable(), keyData, keyOffsets, acceptedAt, acceptedCount, entitiesAt)
+  admitEntities()
+  return acceptedCount
+}
+
+/** Folds what `prepare` accepted. `replaying`: skip events that their entity's stored row holds (entities.ts). */
+export function fold(wallMs: i64, replaying: bool): void {
+  if (lateClockMs >= 0) advance(lateClockMs - disorderMs, wallMs)
+  foldRows(acceptedAt, entitiesAt, acceptedCount, register(timeRegister).data, replaying)
+}
+
+/** Folds rows[i] of the registers, which belong to entities[i], at times[rows[i]]. */
+export function foldRows(rows: usize, entities: usize, n: i32, times: usize, replaying: bool): void {
+  reservePanes()
+  reserveSlots(n)
+  const bytes = (n as usize) << 2
+  const slots = scratch(bytes)
+  const slotRows = scratch(bytes)
+  const offsets = scratch(bytes)
+  const resolved = resolve(rows, entities, n, times, replaying, slots, slotRows, offsets)
+  foldPartials(slotRows, slots, offsets, resolved, times)
+}
+
+function resolve(
+  rows: usize,
+  entities: usize,
+  n: i32,
+  times: usize,
+  replaying: bool,
+  slots: usize,
+  slotRows: usize,
+  offsets: usize,
+): i32 {
+  const stepMs = level(0).stepMs
+  const lanes = lanesAt
+  const base = slotsAt
+  const frontier = headKind == HEAD_RAW ? headFrontierMs : i64.MAX_VALUE
+  let end = slotsEnd
+  let resolved: usize = 0
+  // Events come mostly in the pane of the one before.
+  let pane: usize = 0
+  let tile: u32 = 0
+  let tileMs: i64 = 0
+  let tileEndMs: i64 = 0
+  for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
+    const row = load<u32>(rows + i)
+    const entity = load<u32>(entities + i)
+    if (load<u32>(lanes + ((entity as usize) << 2)) == FOREIGN) continue
+    if (replaying && positionOf(row) <= appliedOf(entity)) continue
+    const time = load<i64>(times + ((row as usize) << 3))
+    if (time >= frontier) {
+      markDirty(entity, positionOf(row))
+      writeEvent(addEvent(), row as i32, time, entity)
+      continue
+    }
+    if (time >= tileEndMs || time < tileMs) {
+      tile = (time / stepMs) as u32
+      tileMs = (tile as i64) * stepMs
+      tileEndMs = tileMs + stepMs
+      pane = paneOf(tile)
+    }
+    const tag = ((tile as u64) << 32) | (entity as u64)
+    const entry = pane + ((entity as usize) << 2)
+    let offset = load<u32>(entry) as usize
+    if (offset == 0 || offset >= end || load<u64>(base + offset) != tag) {
+      offset = addSlotFor(tag)
+      end = slotsEnd
+      store<u32>(entry, offset as u32)
+      markDirty(entity, positionOf(row))
+    }
+    const slot = base + offset
+    store<u32>(slot, load<u32>(slot, 8) + 1, 8)
+    store<u32>(slots + resolved, slot as u32)
+    store<u32>(slotRows + resolved, row)
+    store<u32>(offsets + resolved, (time - tileMs) as u32)
+    resolved += 4
+  }
+  return (resolved >> 2) as i32
+}
+
+@inline
+function positionOf(row: u32): f64 {
+  return positionsAt == 0 ? firstPosition + (row as f64) : load<f64>(positionsAt + ((row as usize) << 3))
+}

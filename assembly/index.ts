@@ -1,0 +1,350 @@
+/**
+ * The ABI: every export, and nothing else. Numbers and addresses only; README.md beside this file has the memory map, the
+ * order of calls and the lifetimes.
+ *
+ * An instance serves one view and one input log (or merges rows of one view): memory is its own, and a trap takes only its
+ * lanes down. Nothing is imported, so any WebAssembly host can run it.
+ */
+import { ABI_VERSION, EDGE_NONE, TYPE_F64 } from './layout'
+import { allocate, arenaBytes, reallocate, release, resetScratch, trapCode, trapLine } from './arena'
+import { register } from './columns'
+import { column, columnCount, laneCount, level, levelCount, readPlan } from './plan'
+import { acceptedCount, clearCounters, counters, horizonMs, lateClockMs, logPosition, setClock, verdictsAt } from './accept'
+import { admitEntities, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
+import { KeyTable, clearTable, intern, keyRecord, laneHash, reserve } from './keys'
+import { clearEvents, eventBytesInUse } from './events'
+import { slotsEnd } from './slots'
+import { idBytes, readIds, writeIds } from './dedupe'
+import { fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
+import { advance as advanceWatermark } from './fold'
+import {
+  advanceRow,
+  anonymiseRow,
+  clearDelta,
+  clearOut,
+  dirtyAtPlace,
+  flushRow,
+  outAt,
+  outEnd,
+  reserveOut,
+  rowEnd,
+  rowStart,
+  sortDelta,
+  uniteRows,
+} from './flush'
+import { infosAt, mergeEntities, readFeatures, statusesAt, valuesAt } from './merge'
+
+/** The host refuses another number. */
+export const abiVersion: i32 = ABI_VERSION
+
+// ---- regions -------------------------------------------------------------------------------------------------------
+
+let inputAt: usize = 0
+let inputCapacity: usize = 0
+
+/** Address of the input region with room for `bytes`; its first `keep` bytes stay. Good until the next call of it. */
+export function reserveInput(bytes: usize, keep: usize): usize {
+  if (bytes > inputCapacity) {
+    const capacity = max(bytes + (bytes >> 1), 1 << 18)
+    const next = allocate(capacity)
+    if (inputAt != 0) {
+      memory.copy(next, inputAt, keep)
+      release(inputAt, inputCapacity)
+    }
+    inputAt = next
+    inputCapacity = capacity
+  }
+  return inputAt
+}
+
+/** Code and line of the last trap. */
+export function lastTrap(): i32 {
+  return trapCode
+}
+
+export function lastTrapLine(): i32 {
+  return trapLine
+}
+
+/** Bytes of memory handed out so far. */
+export function memoryBytes(): usize {
+  return arenaBytes()
+}
+
+// ---- set-up --------------------------------------------------------------------------------------------------------
+
+/** Reads the plan at `at` (plan.ts). Once per instance. */
+export function configure(at: usize): void {
+  readPlan(at)
+  clearEvents()
+}
+
+/** Reads windows and features at `at` (merge.ts). */
+export function configureFeatures(at: usize): void {
+  readFeatures(at)
+}
+
+// ---- events --------------------------------------------------------------------------------------------------------
+
+/** Columns at `columns` (layout.ts COLUMN_) -> verdicts and entities; returns the rows accepted. See fold.ts. */
+export function prepareBatch(
+  columns: usize,
+  n: i32,
+  firstPosition: f64,
+  positions: usize,
+  recordTimes: usize,
+  notAfterMs: f64,
+): i32 {
+  return prepare(columns, n, firstPosition, positions, recordTimes, notAfterMs as i64)
+}
+
+/** Folds what `prepareBatch` accepted; the head's frontier stays behind `wallMs`. */
+export function foldBatch(wallMs: f64, replaying: i32): void {
+  fold(wallMs as i64, replaying != 0)
+}
+
+/** One byte per row of the last prepared batch. */
+export function verdicts(): usize {
+  return verdictsAt
+}
+
+/** u64 per verdict. */
+export function counterTable(): usize {
+  return counters
+}
+
+/**
+ * The fold alone, for hosts that number entities themselves and for the bench: `n` rows with entity numbers (u32), times
+ * (i64 ms) and one F64 column without nulls. `admit` made the numbers known.
+ */
+export function foldNumbered(entities: usize, times: usize, values: usize, n: i32): void {
+  const cells = register(column(0).register)
+  cells.type = TYPE_F64
+  cells.data = values
+  cells.valid = 0
+  assert(columnCount == 1 && (n as u32) <= identityCount)
+  resetScratch()
+  foldRows(identityAt, entities, n, times, false)
+}
+
+let identityAt: usize = 0
+let identityCount: u32 = 0
+
+/** Makes entity numbers 0..count-1 known (their keys are their numbers) and row numbers up to `rows`. */
+export function admit(count: u32, rows: u32): void {
+  const key = allocate(8)
+  reserve(entityTable(), count, (count as usize) << 3)
+  const offsets = allocate(8)
+  store<u32>(offsets, 0)
+  store<u32>(offsets, 8, 4)
+  const row = allocate(4)
+  store<u32>(row, 0)
+  const number = allocate(4)
+  for (let i: u32 = 0; i < count; i++) {
+    store<u64>(key, i as u64)
+    intern(entityTable(), key, offsets, row, 1, number)
+  }
+  admitEntities()
+  identityAt = allocate((rows as usize) << 2)
+  identityCount = rows
+  for (let i: u32 = 0; i < rows; i++) store<u32>(identityAt + ((i as usize) << 2), i)
+}
+
+/** Key interning alone, for the bench: a key table of its own. rows = 0..n-1. */
+export function internKeys(data: usize, offsets: usize, n: i32, numbers: usize): u32 {
+  const table = changetype<KeyTable>(spareTable)
+  reserve(table, n as u32, (load<u32>(offsets + ((n as usize) << 2)) - load<u32>(offsets)) as usize)
+  assert((n as u32) <= identityCount)
+  intern(table, data, offsets, identityAt, n, numbers)
+  return table.count
+}
+
+const spareTable = memory.data(32, 8)
+
+export function clearKeys(): void {
+  clearTable(changetype<KeyTable>(spareTable))
+}
+
+// ---- clocks --------------------------------------------------------------------------------------------------------
+
+/** Moves the watermark up by hand: an idle log, or the end of history. */
+export function advance(ms: f64, wallMs: f64): void {
+  advanceWatermark(ms as i64, wallMs as i64)
+}
+
+export function lateClock(): f64 {
+  return lateClockMs as f64
+}
+
+export function watermark(): f64 {
+  return watermarkMs as f64
+}
+
+export function headFrontier(): f64 {
+  return headFrontierMs as f64
+}
+
+/** Last position of the log that was prepared. */
+export function position(): f64 {
+  return logPosition
+}
+
+// ---- entities ------------------------------------------------------------------------------------------------------
+
+export function entityCount(): u32 {
+  return entityTable().count
+}
+
+/** Address of an entity's key: length u32, number u32, bytes. */
+export function entityKey(entity: u32): usize {
+  return keyRecord(entityTable(), entity)
+}
+
+/** Lane of an entity; 2^32 - 1 when another instance folds it. */
+export function entityLane(entity: u32): u32 {
+  return load<u32>(lanesAt + ((entity as usize) << 2))
+}
+
+/** Position that the entity's stored row holds: a replay skips events up to there. */
+export function setEntityApplied(entity: u32, appliedPosition: f64): void {
+  setApplied(entity, appliedPosition)
+}
+
+export function hashKey(at: usize, length: u32): u32 {
+  return laneHash(at, length)
+}
+
+// ---- flush ---------------------------------------------------------------------------------------------------------
+
+/** Bytes the delta holds: the measure for when to flush. */
+export function deltaBytes(): usize {
+  return slotsEnd + eventBytesInUse()
+}
+
+/** Orders the delta for a flush; returns the dirty entities. They are addressed by place, ascending by lane. */
+export function beginFlush(): u32 {
+  sortDelta(laneCount)
+  return dirtyCount
+}
+
+export function dirtyEntity(place: u32): u32 {
+  return dirtyAtPlace(place).entity
+}
+
+export function dirtyLane(place: u32): u32 {
+  return dirtyAtPlace(place).lane
+}
+
+/** Position of the first event in the entity's delta. */
+export function dirtyFirstPosition(place: u32): f64 {
+  return dirtyAtPlace(place).firstPosition
+}
+
+/** Empties the output region. */
+export function beginRows(): void {
+  clearOut()
+}
+
+/**
+ * Adds the new row of the dirty entity at `place` to the output region: its stored row (0 bytes: none) and its delta, at
+ * `flushPosition`. Returns 0 or an ERROR_.
+ */
+export function writeRow(place: u32, stored: usize, storedBytes: u32, flushPosition: f64): i32 {
+  return flushRow(dirtyAtPlace(place), stored, storedBytes, flushPosition as i64)
+}
+
+/** Last row of the output region: its address, until the next row is written, and its bytes. */
+export function rowAddress(): usize {
+  return outAt + rowStart
+}
+
+export function rowBytes(): usize {
+  return rowEnd - rowStart
+}
+
+export function outputBytes(): usize {
+  return outEnd
+}
+
+export function outputAddress(): usize {
+  return outAt
+}
+
+/** Every row is in the store: empties the delta. */
+export function endFlush(): void {
+  clearDelta()
+}
+
+/** Forgets all keys, between flushes: a lane that has met too many entities. */
+export function forgetEntities(): void {
+  clearEntities()
+}
+
+// ---- checkpoints ---------------------------------------------------------------------------------------------------
+
+/** Writes clocks, counters and dedupe ids to the output region; returns the bytes (at outputAddress). */
+export function writeCheckpoint(): usize {
+  clearOut()
+  const horizon = horizonMs()
+  const bytes = (104 as usize) + idBytes(horizon)
+  const at = reserveOut(bytes)
+  store<f64>(at, logPosition)
+  store<i64>(at, lateClockMs, 8)
+  store<i64>(at, watermarkMs, 16)
+  store<i64>(at, headFrontierMs, 24)
+  memory.copy(at + 32, counters, 72)
+  writeIds(at + 104, horizon)
+  return bytes
+}
+
+/** Reads what `writeCheckpoint` wrote; 0, or 1 when the bytes do not hold together. */
+export function readCheckpoint(at: usize, bytes: usize): i32 {
+  if (bytes < 112) return 1
+  if (!readIds(at + 104, at + bytes)) return 1
+  setClock(load<i64>(at, 8), load<f64>(at))
+  setWatermark(load<i64>(at, 16), load<i64>(at, 24))
+  memory.copy(counters, at + 32, 72)
+  return 0
+}
+
+/** A log that starts at `firstPosition`: what lies before it was never there. */
+export function startAt(firstPosition: f64): void {
+  setClock(-1, firstPosition - 1)
+  clearCounters()
+}
+
+// ---- rows ----------------------------------------------------------------------------------------------------------
+
+/** Adds to the output region the row as if flushed at `frontierMs` with nothing new. Returns 0 or an ERROR_. */
+export function advanceStoredRow(at: usize, bytes: u32, frontierMs: f64): i32 {
+  return advanceRow(at, bytes, frontierMs as i64)
+}
+
+/** Adds to the output region the union of two rows that stand at the same frontiers. Returns 0 or an ERROR_. */
+export function uniteStoredRows(a: usize, aBytes: u32, b: usize, bBytes: u32): i32 {
+  return uniteRows(a, aBytes, b, bBytes)
+}
+
+/** Strips the last row of the output region of what depends on when it was written. */
+export function anonymise(): void {
+  anonymiseRow()
+}
+
+// ---- merge ---------------------------------------------------------------------------------------------------------
+
+/** See mergeEntities in merge.ts. */
+export function merge(count: i32, asOfs: usize, rows: usize, rowCount: i32): void {
+  mergeEntities(count, asOfs, rows, rowCount)
+}
+
+export function infos(): usize {
+  return infosAt
+}
+
+export function statuses(): usize {
+  return statusesAt
+}
+
+export function values(): usize {
+  return valuesAt
+}

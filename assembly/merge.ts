@@ -1,0 +1,345 @@
+/**
+ * HOT LOOP 2: rows of entities -> values of all windows of a view, as of an instant.
+ *
+ *   S3            S2        S1   S0 …         e    as-of
+ *   ├─────────────┼─────────┼────┼────────────┤────┤
+ *     segment 3     2         1     0          raw
+ *   └ window 3 ──────────────────────────────────┘
+ *
+ * Windows nest, since all of them end at as-of: their starts cut time into segments, each tile and event belongs to one
+ * segment, and window k is the sum of segments 0..k. One sweep over a row serves all windows.
+ *
+ * A segment is covered by whole tiles of the row's own levels: the coarsest level as far as its frontiers allow, finer
+ * tiles on both sides of it. What no tile can cover (as-of before the head's frontier and not on a tile's edge, or fine
+ * tiles already evicted) makes the windows from there on `too old`; an answer is never short.
+ *
+ * All arithmetic on time is on tile numbers, precomputed per as-of: a request over many entities divides nothing per row.
+ */
+import {
+  ENTITY_INFO_BYTES,
+  HEAD_RAW,
+  INFO_COMPLETE_SINCE,
+  INFO_COMPLETE_THROUGH,
+  INFO_ERROR,
+  INFO_EVENTS,
+  INFO_LAYOUT_VERSION,
+  INFO_OLDEST_AS_OF,
+  INFO_ROWS,
+  INFO_TILES,
+  LEVELS_MAX,
+  OP_COUNT,
+  RAW_TIME_AT,
+  STATUS_EMPTY,
+  STATUS_ERROR,
+  STATUS_OK,
+  STATUS_TOO_OLD,
+  STATUS_UNKNOWN,
+  TILE_INDEX_AT,
+  WINDOWS_MAX,
+} from './layout'
+import { accBytes, headKind, level, levelCount, partial } from './plan'
+import { allocate, release } from './arena'
+import { addAcc, addEvents, addTiles, dropAccs, initAcc, lower } from './dispatch'
+import { Row, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
+import { Run } from './partials/partial'
+
+let windowCount: i32 = 0
+let featureCount: i32 = 0
+const windows = memory.data(64 * 16, 8)
+let featuresAt: usize = 0
+let accsAt: usize = 0
+
+// Results of the last call, by entity: infos, statuses (u8 by feature), values (16 bytes by feature).
+export let infosAt: usize = 0
+export let statusesAt: usize = 0
+export let valuesAt: usize = 0
+let entityRoom: i32 = 0
+
+/** Reads i64 cells: windows, then per window length ms · tail step ms; features, then per feature op · partial · window. */
+export function readFeatures(at: usize): void {
+  windowCount = load<i64>(at) as i32
+  assert(windowCount > 0 && windowCount <= WINDOWS_MAX)
+  at += 8
+  memory.copy(windows, at, (windowCount as usize) << 4)
+  at += (windowCount as usize) << 4
+  featureCount = load<i64>(at) as i32
+  at += 8
+  featuresAt = allocate(max((featureCount as usize) * 24, 8))
+  memory.copy(featuresAt, at, (featureCount as usize) * 24)
+  accsAt = allocate((windowCount as usize) * accBytes)
+  entityRoom = 0
+  requestAsOf = -1
+}
+
+// ---- as-of ---------------------------------------------------------------------------------------------------------
+
+let requestAsOf: i64 = -1
+/** Window starts in ms, newest first, and the position of each window among them. */
+const starts = memory.data(64 * 8, 8)
+const places = memory.data(64 * 4)
+/** Per place and level: the start in tiles, rounded up and rounded down; then as-of itself, rounded down. */
+const startsUp = memory.data(64 * 8 * 8, 8)
+const startsDown = memory.data(64 * 8 * 8, 8)
+const asOfDown = memory.data(8 * 8, 8)
+
+function setAsOf(asOfMs: i64): void {
+  if (asOfMs == requestAsOf) return
+  requestAsOf = asOfMs
+  const end = headKind == HEAD_RAW ? asOfMs : asOfMs - (asOfMs % level(0).stepMs)
+  for (let i = 0; i < levelCount; i++) store<i64>(asOfDown + ((i as usize) << 3), asOfMs / level(i).stepMs)
+  for (let i = 0; i < windowCount; i++) {
+    const length = load<i64>(windows + ((i as usize) << 4))
+    const tail = load<i64>(windows + ((i as usize) << 4), 8)
+    const start = max<i64>(end - length, 0)
+    const floored = start - (start % tail)
+    // Insertion by start, newest first: windows come ascending by length, so this hardly ever moves anything.
+    let place = i
+    for (; place > 0 && load<i64>(starts + (((place - 1) as usize) << 3)) < floored; place--) {
+      store<i64>(starts + ((place as usize) << 3), load<i64>(starts + (((place - 1) as usize) << 3)))
+    }
+    store<i64>(starts + ((place as usize) << 3), floored)
+  }
+  for (let i = 0; i < windowCount; i++) {
+    const length = load<i64>(windows + ((i as usize) << 4))
+    const tail = load<i64>(windows + ((i as usize) << 4), 8)
+    const start = max<i64>(end - length, 0)
+    const floored = start - (start % tail)
+    // The last of equal starts has every segment up to there.
+    let place = windowCount - 1
+    while (load<i64>(starts + ((place as usize) << 3)) != floored) place--
+    store<i32>(places + ((i as usize) << 2), place)
+  }
+  for (let i = 0; i < windowCount; i++) {
+    const start = load<i64>(starts + ((i as usize) << 3))
+    for (let j = 0; j < levelCount; j++) {
+      const at = (i * LEVELS_MAX + j) << 3
+      const down = start / level(j).stepMs
+      store<i64>(startsDown + (at as usize), down)
+      store<i64>(startsUp + (at as usize), down * level(j).stepMs == start ? down : down + 1)
+    }
+  }
+}
+
+// ---- one row -------------------------------------------------------------------------------------------------------
+
+const opened = memory.data(48 + 9 * 48, 8)
+/** Per level: tiles of the run that are older than everything taken so far. */
+const cursors = memory.data(8 * 4)
+let tilesRead: u32 = 0
+let eventsRead: u32 = 0
+/** First segment that can't be answered; windowCount when all can. */
+let tooOldFrom: i32 = 0
+
+function accOf(place: i32): usize {
+  return accsAt + (place as usize) * accBytes
+}
+
+function sweep(row: Row): void {
+  const asOf = requestAsOf
+  for (let i = 0; i < levelCount; i++) store<i32>(cursors + ((i as usize) << 2), levelRun(row, i).count)
+
+  // Where tiles end: the head's frontier, as-of itself where it lies on a tile's edge, or nowhere.
+  const step = level(0).stepMs
+  const asOfTile = load<i64>(asOfDown)
+  let topTile: i64 = asOfTile
+  if (headKind == HEAD_RAW) {
+    if (asOf >= row.headFrontierMs) {
+      topTile = compactedTile(row, 0)
+      sweepEvents(row, asOf)
+    } else if (asOfTile * step != asOf) {
+      tooOldFrom = 0
+      return
+    }
+  }
+  for (let place = 0; place < tooOldFrom; place++) {
+    if (!coverSegment(row, place, topTile)) {
+      tooOldFrom = place
+      return
+    }
+  }
+}
+
+/** The head's raw events before as-of, into their segments. */
+function sweepEvents(row: Row, asOf: i64): void {
+  const run = headRun(row)
+  let end = run.count
+  while (end > 0 && load<i64>(run.first + ((end - 1) as usize) * run.stride, RAW_TIME_AT) >= asOf) end--
+  for (let place = 0; place < windowCount && end > 0; place++) {
+    const start = load<i64>(starts + ((place as usize) << 3))
+    let first = end
+    while (first > 0 && load<i64>(run.first + ((first - 1) as usize) * run.stride, RAW_TIME_AT) >= start) first--
+    if (first < end) {
+      addEvents(accOf(place), run.first + (first as usize) * run.stride, end - first, run.heap)
+      eventsRead += (end - first) as u32
+    }
+    end = first
+  }
+}
+
+/** Adds the tiles of segment `place` below `topTile` (a level 0 tile number); false when some of it can't be covered. */
+function coverSegment(row: Row, place: i32, topTile: i64): bool {
+  const up = startsUp + ((place * LEVELS_MAX) << 3) as usize
+  const down: usize = place == 0 ? 0 : startsDown + (((place - 1) * LEVELS_MAX) << 3) as usize
+  const end0 = down == 0 ? topTile : min(topTile, load<i64>(down))
+  const start0 = load<i64>(up)
+  if (start0 >= end0) return true
+  // From the coarsest level down: its body first, then finer tiles on both sides of what is covered.
+  let coveredLow: i64 = 0
+  let coveredHigh: i64 = -1
+  let ratio: i64 = 1
+  for (let i = levelCount - 1; i >= 0; i--) {
+    const lowest = max(load<i64>(up + ((i as usize) << 3)), evictedTile(row, i))
+    let highest = end0
+    if (i > 0) {
+      highest = min(compactedTile(row, i), load<i64>(asOfDown + ((i as usize) << 3)))
+      if (down != 0) highest = min(highest, load<i64>(down + ((i as usize) << 3)))
+    }
+    if (coveredHigh < 0) {
+      if (lowest < highest) {
+        addSpan(row, i, place, lowest, highest)
+        coveredLow = lowest
+        coveredHigh = highest
+      }
+    } else {
+      coveredLow *= ratio
+      coveredHigh *= ratio
+      if (coveredHigh < highest && coveredHigh >= lowest) {
+        addSpan(row, i, place, coveredHigh, highest)
+        coveredHigh = highest
+      }
+      if (lowest < coveredLow) {
+        addSpan(row, i, place, lowest, coveredLow)
+        coveredLow = lowest
+      }
+    }
+    if (i > 0) ratio = level(i).stepMs / level(i - 1).stepMs
+  }
+  return coveredHigh == end0 && coveredLow == start0
+}
+
+/** Adds the run's tiles with numbers in [low, high). Spans of a level come newest first. */
+function addSpan(row: Row, index: i32, place: i32, low: i64, high: i64): void {
+  const run = levelRun(row, index)
+  const cursorAt = cursors + ((index as usize) << 2)
+  let end = load<i32>(cursorAt)
+  if (end == 0) return
+  const newest = tileIndex(run, end - 1)
+  if (newest >= high) end = lowerBound(run, high, max<i64>((end as i64) - (newest - high + 1), 0) as i32, end)
+  // In a dense run the first tile is exactly where its number says.
+  const guess = max<i64>((end as i64) - (high - low), 0) as i32
+  const first = end > 0 && tileIndex(run, guess) == low ? guess : lowerBound(run, low, guess, end)
+  store<i32>(cursorAt, first)
+  if (first == end) return
+  tilesRead += (end - first) as u32
+  addTiles(accOf(place), run, run.first + (first as usize) * run.stride, end - first)
+}
+
+@inline
+function tileIndex(run: Run, i: i32): i64 {
+  return load<u32>(run.first + (i as usize) * run.stride, TILE_INDEX_AT) as i64
+}
+
+/** First tile in [from, to) whose number is at least `index`; `to` when there is none. */
+function lowerBound(run: Run, index: i64, from: i32, to: i32): i32 {
+  while (from < to) {
+    const middle = (from + to) >> 1
+    if (tileIndex(run, middle) < index) from = middle + 1
+    else to = middle
+  }
+  return from
+}
+
+// ---- a request -----------------------------------------------------------------------------------------------------
+
+/**
+ * Merges `count` entities. `asOfs`: f64 ms each. `rows`: `rowCount` triples of u32 (entity, address, bytes), ascending by
+ * entity. Results stand at infosAt, statusesAt and valuesAt until the next call; text values point into the rows.
+ */
+export function mergeEntities(count: i32, asOfs: usize, rows: usize, rowCount: i32): void {
+  reserveResults(count)
+  let next = 0
+  for (let entity = 0; entity < count; entity++) {
+    setAsOf(load<f64>(asOfs + ((entity as usize) << 3)) as i64)
+    for (let i = 0; i < windowCount; i++) initAcc(accOf(i))
+    tooOldFrom = windowCount
+    tilesRead = 0
+    eventsRead = 0
+    let error = 0
+    let merged = 0
+    let through = f64.MAX_VALUE
+    let oldest: f64 = -1
+    let since: f64 = -1
+    let version: u32 = 0
+    for (; next < rowCount; next++) {
+      const entry = rows + (next as usize) * 12
+      if ((load<u32>(entry) as i32) != entity) break
+      const row = changetype<Row>(opened)
+      const refused = openRow(load<u32>(entry, 4) as usize, load<u32>(entry, 8), row)
+      if (refused != 0) {
+        error = refused
+        continue
+      }
+      merged++
+      through = min(through, row.headFrontierMs as f64)
+      oldest = max(oldest, row.headFrontierMs as f64)
+      since = max(since, row.completeSinceMs as f64)
+      version = max(version, row.layoutVersion)
+      if (tooOldFrom > 0) sweep(row)
+    }
+    const info = infosAt + (entity as usize) * ENTITY_INFO_BYTES
+    store<u32>(info, merged, INFO_ROWS)
+    store<u32>(info, error, INFO_ERROR)
+    store<f64>(info, merged == 0 ? -1 : through, INFO_COMPLETE_THROUGH)
+    store<f64>(info, oldest, INFO_OLDEST_AS_OF)
+    store<u32>(info, version, INFO_LAYOUT_VERSION)
+    store<u32>(info, tilesRead, INFO_TILES)
+    store<u32>(info, eventsRead, INFO_EVENTS)
+    store<f64>(info, since, INFO_COMPLETE_SINCE)
+    for (let i = 1; i < windowCount; i++) addAcc(accOf(i), accOf(i - 1))
+    lowerEntity(entity, merged == 0 ? STATUS_UNKNOWN : STATUS_OK, error != 0)
+    dropAccs(accsAt, windowCount)
+  }
+}
+
+function reserveResults(count: i32): void {
+  if (count <= entityRoom) return
+  const cells = (entityRoom as usize) * (featureCount as usize)
+  release(infosAt, (entityRoom as usize) * ENTITY_INFO_BYTES)
+  release(statusesAt, max(cells, 1))
+  release(valuesAt, max(cells << 4, 1))
+  entityRoom = max(count, 64)
+  const wanted = (entityRoom as usize) * (featureCount as usize)
+  infosAt = allocate((entityRoom as usize) * ENTITY_INFO_BYTES)
+  statusesAt = allocate(max(wanted, 1))
+  valuesAt = allocate(max(wanted << 4, 1))
+}
+
+function lowerEntity(entity: i32, status: i32, failed: bool): void {
+  const base = entity * featureCount
+  for (let i = 0; i < featureCount; i++) {
+    const feature = featuresAt + (i as usize) * 24
+    const op = load<i64>(feature) as i32
+    const index = load<i64>(feature, 8) as i32
+    const place = load<i32>(places + ((load<i64>(feature, 16) as usize) << 2))
+    const out = valuesAt + (((base + i) as usize) << 4)
+    const at = statusesAt + ((base + i) as usize)
+    store<u64>(out, 0)
+    if (failed) store<u8>(at, STATUS_ERROR as u8)
+    else if (place >= tooOldFrom) store<u8>(at, STATUS_TOO_OLD as u8)
+    else {
+      let outcome = lowerOne(accOf(place), op, index, out)
+      if (status != STATUS_OK) outcome = status
+      store<u8>(at, outcome as u8)
+    }
+  }
+}
+
+function lowerOne(acc: usize, op: i32, index: i32, out: usize): i32 {
+  if (index >= 0) {
+    const status = lower(partial(index), acc, op, out)
+    return op == OP_COUNT && load<f64>(out) == 0 ? STATUS_EMPTY : status
+  }
+  const rows = load<i64>(acc)
+  store<f64>(out, rows as f64)
+  return rows == 0 ? STATUS_EMPTY : STATUS_OK
+}

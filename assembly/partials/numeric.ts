@@ -1,0 +1,1052 @@
+/**
+ * numeric: count of non-null cells of one column and, as flagged, exact sum, exact sum of squares, min, max.
+ *
+ *   laws        commutative, associative, exact; count, sum and squares are invertible, min and max are not
+ *   error       none: sums are integers in limbs (exact.ts), rounded once when read
+ *   source      Kulisch's long accumulator, trimmed per run
+ *   types       F64 (finite, no -0), I64 (also BOOL as 0 / 1), DEC (128-bit integers), UTF8 (count only)
+ *
+ *   slot        n u32 [, wide u32: F64 with sums] … sum, squares, min, max
+ *                 sum      F64 2 words, lowest bit 2^-64 · I64 2 words · DEC 3 words
+ *                 squares  F64 4 words, lowest bit 2^-128 · I64 3 words · DEC 5 words
+ *   accumulator n i64 · wide u32, pad · sum F64 4, I64 2, DEC 3 words · squares F64 6, I64 3, DEC 5 words · min · max
+ *   tile        n (0, 4 or 8 bytes) · sum limbs · squares limbs · min · max
+ *
+ * Doubles with 2^-12 <= |v| < 2^52 go to the words; the others, and what overflows the words, to the wide block.
+ */
+import {
+  NUMERIC_MAX,
+  NUMERIC_MIN,
+  NUMERIC_PARAM_N_WIDTH,
+  NUMERIC_PARAM_SQUARES_BASE,
+  NUMERIC_PARAM_SQUARES_LIMBS,
+  NUMERIC_PARAM_SUM_BASE,
+  NUMERIC_PARAM_SUM_LIMBS,
+  NUMERIC_SQUARES,
+  NUMERIC_SUM,
+  OP_COUNT,
+  OP_MAX,
+  OP_MEAN,
+  OP_MIN,
+  OP_STDDEV_POP,
+  OP_STDDEV_SAMP,
+  OP_SUM,
+  OP_VAR_POP,
+  OP_VAR_SAMP,
+  RAW_NULLS_AT,
+  STATUS_EMPTY,
+  STATUS_OK,
+  STATUS_OVERFLOW,
+  TILE_ROWS_AT,
+  TYPE_DEC,
+  TYPE_F64,
+  TYPE_I64,
+} from '../layout'
+import { PartialPlan, column, rawBytes } from '../plan'
+import { Register } from '../columns'
+import { Run, Shape } from './partial'
+import {
+  WIDE_SQUARES_AT,
+  WIDE_SQUARES_BASE,
+  WIDE_SQUARES_LIMBS,
+  WIDE_SUM_BASE,
+  WIDE_SUM_LIMBS,
+  addLimbs,
+  addShifted,
+  addToWords,
+  lowestLimb,
+  meanOf,
+  newWide,
+  releaseWide,
+  roundToDouble,
+  signedLimbs,
+  storeLimbs,
+  varianceOf,
+} from '../exact'
+
+// ---- sizes ---------------------------------------------------------------------------------------------------------
+
+function valueBytes(plan: PartialPlan): i32 {
+  return plan.type == TYPE_DEC ? 16 : 8
+}
+
+function slotSumWords(type: i32): i32 {
+  return type == TYPE_DEC ? 3 : 2
+}
+
+function slotSquaresWords(type: i32): i32 {
+  return type == TYPE_F64 ? 4 : type == TYPE_I64 ? 3 : 5
+}
+
+function sumWords(type: i32): i32 {
+  return type == TYPE_F64 ? 4 : type == TYPE_I64 ? 2 : 3
+}
+
+function squaresWords(type: i32): i32 {
+  return type == TYPE_F64 ? 6 : type == TYPE_I64 ? 3 : 5
+}
+
+/** Limb index of the lowest limb of an accumulator's words. */
+function sumBase(type: i32): i32 {
+  return type == TYPE_F64 ? -2 : 0
+}
+
+function squaresBase(type: i32): i32 {
+  return type == TYPE_F64 ? -4 : 0
+}
+
+/** 8-byte fields of the slot. */
+export function numericSlotBytes(plan: PartialPlan): i32 {
+  let bytes = 0
+  if (plan.flags & NUMERIC_SUM) bytes += slotSumWords(plan.type) << 3
+  if (plan.flags & NUMERIC_SQUARES) bytes += slotSquaresWords(plan.type) << 3
+  if (plan.flags & NUMERIC_MIN) bytes += valueBytes(plan)
+  if (plan.flags & NUMERIC_MAX) bytes += valueBytes(plan)
+  return bytes
+}
+
+/** 4-byte fields of the slot. */
+export function numericSlot4Bytes(plan: PartialPlan): i32 {
+  return hasWide(plan) ? 8 : 4
+}
+
+export function numericAccBytes(plan: PartialPlan): usize {
+  return (maxAt(plan) + (plan.flags & NUMERIC_MAX ? valueBytes(plan) : 0)) as usize
+}
+
+function hasWide(plan: PartialPlan): bool {
+  return plan.type == TYPE_F64 && (plan.flags & (NUMERIC_SUM | NUMERIC_SQUARES)) != 0
+}
+
+// Offsets in an accumulator, from its own start.
+const N_AT: usize = 0
+const WIDE_AT: usize = 8
+const SUM_AT: usize = 16
+
+function squaresAt(plan: PartialPlan): i32 {
+  return 16 + (plan.flags & NUMERIC_SUM ? sumWords(plan.type) << 3 : 0)
+}
+
+function minAt(plan: PartialPlan): i32 {
+  return squaresAt(plan) + (plan.flags & NUMERIC_SQUARES ? squaresWords(plan.type) << 3 : 0)
+}
+
+function maxAt(plan: PartialPlan): i32 {
+  return minAt(plan) + (plan.flags & NUMERIC_MIN ? valueBytes(plan) : 0)
+}
+
+// Offsets of the 8-byte fields in a slot, from the slot's start.
+function slotSquaresAt(plan: PartialPlan): i32 {
+  return plan.slot8At + (plan.flags & NUMERIC_SUM ? slotSumWords(plan.type) << 3 : 0)
+}
+
+function slotMinAt(plan: PartialPlan): i32 {
+  return slotSquaresAt(plan) + (plan.flags & NUMERIC_SQUARES ? slotSquaresWords(plan.type) << 3 : 0)
+}
+
+function slotMaxAt(plan: PartialPlan): i32 {
+  return slotMinAt(plan) + (plan.flags & NUMERIC_MIN ? valueBytes(plan) : 0)
+}
+
+// ---- slots ---------------------------------------------------------------------------------------------------------
+
+export function numericInitSlot(plan: PartialPlan, slot: usize): void {
+  store<u32>(slot + (plan.slot4At as usize), 0)
+  if (hasWide(plan)) store<u32>(slot + (plan.slot4At as usize), 0, 4)
+  memory.fill(slot + (plan.slot8At as usize), 0, (slotMinAt(plan) - plan.slot8At) as usize)
+  if (plan.flags & NUMERIC_MIN) storeHighest(plan.type, slot + (slotMinAt(plan) as usize))
+  if (plan.flags & NUMERIC_MAX) storeLowest(plan.type, slot + (slotMaxAt(plan) as usize))
+}
+
+function storeHighest(type: i32, at: usize): void {
+  if (type == TYPE_F64) store<f64>(at, Infinity)
+  else if (type == TYPE_I64) store<i64>(at, i64.MAX_VALUE)
+  else {
+    store<u64>(at, u64.MAX_VALUE)
+    store<i64>(at, i64.MAX_VALUE, 8)
+  }
+}
+
+function storeLowest(type: i32, at: usize): void {
+  if (type == TYPE_F64) store<f64>(at, -Infinity)
+  else if (type == TYPE_I64) store<i64>(at, i64.MIN_VALUE)
+  else {
+    store<u64>(at, 0)
+    store<i64>(at, i64.MIN_VALUE, 8)
+  }
+}
+
+/** slots[k] += cells[rows[k]] for k < n. */
+export function numericFold(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+  const type = plan.type
+  if (type == TYPE_F64) {
+    if (plan.flags & NUMERIC_SQUARES) foldSquaresF64(plan, cells, rows, slots, n)
+    else foldF64(plan, cells, rows, slots, n)
+  } else if (type == TYPE_I64) foldI64(plan, cells, rows, slots, n)
+  else if (type == TYPE_DEC) foldDecimal(plan, cells, rows, slots, n)
+  else foldCount(plan, cells, rows, slots, n)
+}
+
+function foldCount(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+  const valid = cells.valid
+  const nAt = plan.slot4At as usize
+  for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
+    const row = load<u32>(rows + k) as usize
+    if (valid != 0 && load<u8>(valid + row) == 0) continue
+    const at = (load<u32>(slots + k) as usize) + nAt
+    store<u32>(at, load<u32>(at) + 1)
+  }
+}
+
+/** HOT. Sum, min and max in one pass: the slot's line is touched once. */
+function foldF64(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+  const data = cells.data
+  const valid = cells.valid
+  const nAt = plan.slot4At as usize
+  const sumAt = plan.slot8At as usize
+  const lowAt = slotMinAt(plan) as usize
+  const highAt = slotMaxAt(plan) as usize
+  const sums = (plan.flags & NUMERIC_SUM) != 0
+  const lows = (plan.flags & NUMERIC_MIN) != 0
+  const highs = (plan.flags & NUMERIC_MAX) != 0
+  for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
+    const row = load<u32>(rows + k) as usize
+    if (valid != 0 && load<u8>(valid + row) == 0) continue
+    const slot = load<u32>(slots + k) as usize
+    const value = load<f64>(data + (row << 3))
+    store<u32>(slot + nAt, load<u32>(slot + nAt) + 1)
+    if (sums) {
+      // The double is an integer, its mantissa, times 2^(exponent - 1075); in the window it is a 128-bit integer / 2^64.
+      const bits = reinterpret<u64>(value)
+      const exponent = ((bits >> 52) as u32) & 0x7ff
+      if (exponent - 1011 <= 63) {
+        const mantissa = (bits & 0xf_ffff_ffff_ffff) | 0x10_0000_0000_0000
+        const shift = (exponent - 1011) as u64
+        const sign = ((bits as i64) >> 63) as u64
+        // Two's complement of the 128 bits where the sign is set: flip and add one.
+        const low = ((mantissa << shift) ^ sign) - sign
+        const high = (((mantissa >> 1) >> (63 - shift)) ^ sign) + ((sign & 1) & ((low == 0) as u64))
+        const at = slot + sumAt
+        const oldHigh = load<u64>(at, 8)
+        const newLow = load<u64>(at) + low
+        const newHigh = oldHigh + high + ((newLow < low) as u64)
+        store<u64>(at, newLow)
+        store<u64>(at, newHigh, 8)
+        if ((((oldHigh ^ newHigh) & (high ^ newHigh)) as i64) < 0) spillSum(slot, nAt, at, sign)
+      } else if (value != 0) addWideSum(wideOf(slot + nAt + 4), bits)
+    }
+    if (lows) {
+      const low = load<f64>(slot + lowAt)
+      if (value < low) store<f64>(slot + lowAt, value)
+    }
+    if (highs) {
+      const high = load<f64>(slot + highAt)
+      if (value > high) store<f64>(slot + highAt, value)
+    }
+  }
+}
+
+/** HOT. As `foldF64`, and the square: an integer product of mantissas, right for every double. */
+function foldSquaresF64(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+  const data = cells.data
+  const valid = cells.valid
+  const nAt = plan.slot4At as usize
+  const sumAt = plan.slot8At as usize
+  const squareAt = slotSquaresAt(plan) as usize
+  const lowAt = slotMinAt(plan) as usize
+  const highAt = slotMaxAt(plan) as usize
+  const sums = (plan.flags & NUMERIC_SUM) != 0
+  const lows = (plan.flags & NUMERIC_MIN) != 0
+  const highs = (plan.flags & NUMERIC_MAX) != 0
+  for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
+    const row = load<u32>(rows + k) as usize
+    if (valid != 0 && load<u8>(valid + row) == 0) continue
+    const slot = load<u32>(slots + k) as usize
+    const value = load<f64>(data + (row << 3))
+    store<u32>(slot + nAt, load<u32>(slot + nAt) + 1)
+    const bits = reinterpret<u64>(value)
+    const exponent = ((bits >> 52) as u32) & 0x7ff
+    if (exponent - 1011 <= 63) {
+      const mantissa = (bits & 0xf_ffff_ffff_ffff) | 0x10_0000_0000_0000
+      const shift = (exponent - 1011) as u64
+      if (sums) {
+        const sign = ((bits as i64) >> 63) as u64
+        const low = ((mantissa << shift) ^ sign) - sign
+        const high = (((mantissa >> 1) >> (63 - shift)) ^ sign) + ((sign & 1) & ((low == 0) as u64))
+        const at = slot + sumAt
+        const oldHigh = load<u64>(at, 8)
+        const newLow = load<u64>(at) + low
+        const newHigh = oldHigh + high + ((newLow < low) as u64)
+        store<u64>(at, newLow)
+        store<u64>(at, newHigh, 8)
+        if ((((oldHigh ^ newHigh) & (high ^ newHigh)) as i64) < 0) spillSum(slot, nAt, at, sign)
+      }
+      addSquareWords(slot, nAt, slot + squareAt, mantissa, shift)
+    } else if (value != 0) {
+      const wide = wideOf(slot + nAt + 4)
+      if (sums) addWideSum(wide, bits)
+      addWideSquare(wide, bits)
+    }
+    if (lows) {
+      const low = load<f64>(slot + lowAt)
+      if (value < low) store<f64>(slot + lowAt, value)
+    }
+    if (highs) {
+      const high = load<f64>(slot + highAt)
+      if (value > high) store<f64>(slot + highAt, value)
+    }
+  }
+}
+
+/** words (4, lowest bit 2^-128) += (mantissa * 2^(shift - 64))^2. */
+@inline
+function addSquareWords(slot: usize, nAt: usize, at: usize, mantissa: u64, shift: u64): void {
+  // Trailing zeros of short values are cut, so that the product mostly fits one word pair.
+  const a0 = mantissa & 0xffff_ffff
+  const a1 = mantissa >> 32
+  const cross = a0 * a1
+  const low0 = a0 * a0
+  const mid = (low0 >> 32) + (cross & 0xffff_ffff) * 2
+  const low = (mid << 32) | (low0 & 0xffff_ffff)
+  const high = a1 * a1 + ((cross >> 32) << 1) + (mid >> 32)
+  // low:high (106 bits) << 2 * shift, 0..126: three words at most, from word `2 * shift / 64` on.
+  const by = shift << 1
+  const inner = by & 63
+  const w0 = low << inner
+  const w1 = (high << inner) | ((low >> 1) >> (63 - inner))
+  const w2 = (high >> 1) >> (63 - inner)
+  let target = at + ((by >> 6) << 3) as usize
+  const s0 = load<u64>(target) + w0
+  store<u64>(target, s0)
+  const c0 = (s0 < w0) as u64
+  const o1 = load<u64>(target, 8)
+  const t1 = o1 + w1
+  const s1 = t1 + c0
+  store<u64>(target, s1, 8)
+  const c1 = ((t1 < o1) as u64) | ((s1 < t1) as u64)
+  const s2 = load<u64>(target, 16) + w2 + c1
+  store<u64>(target, s2, 16)
+  // From the lower word pair a carry may go one word further; the upper pair ends in the top word.
+  if (by < 64) {
+    if (s2 < w2 || (s2 == w2 && c1 != 0)) store<u64>(target, load<u64>(target, 24) + 1, 24)
+    if ((load<u64>(target, 24) as i64) < 0) spillSquares(slot, nAt, at)
+  } else if ((s2 as i64) < 0) spillSquares(slot, nAt, at)
+}
+
+/** The wide block of the 4-byte field at `at`, made when there is none. */
+function wideOf(at: usize): usize {
+  let wide = load<u32>(at) as usize
+  if (wide == 0) {
+    wide = newWide()
+    store<u32>(at, wide as u32)
+  }
+  return wide
+}
+
+/** The sum's 128 bits overflowed: what stands there is off by 2^128 in the direction of `sign`. Moves it to the wide block. */
+function spillSum(slot: usize, nAt: usize, at: usize, sign: u64): void {
+  const wide = wideOf(slot + nAt + 4)
+  addLimbs(wide, WIDE_SUM_BASE, WIDE_SUM_LIMBS, at, -2, 4)
+  // ±2^128 counted from 2^-64 is ±2^64: limb 2.
+  addShifted(wide, WIDE_SUM_LIMBS, 1, 0, 32 * (2 - WIDE_SUM_BASE))
+  if (sign != 0) addShifted(wide, WIDE_SUM_LIMBS, (-2) as u64, -1, 32 * (2 - WIDE_SUM_BASE))
+  store<u64>(at, 0)
+  store<u64>(at, 0, 8)
+}
+
+/** The squares' top bit is set: move all of it, unsigned, to the wide block. */
+function spillSquares(slot: usize, nAt: usize, at: usize): void {
+  const wide = wideOf(slot + nAt + 4)
+  addLimbs(wide + WIDE_SQUARES_AT, WIDE_SQUARES_BASE, WIDE_SQUARES_LIMBS, at, -4, 8)
+  // Read as signed it was 2^256 / 2^128 too low: limb 4.
+  addShifted(wide + WIDE_SQUARES_AT, WIDE_SQUARES_LIMBS, 1, 0, 32 * (4 - WIDE_SQUARES_BASE))
+  memory.fill(at, 0, 32)
+}
+
+/** wide sum += the finite double. */
+function addWideSum(wide: usize, bits: u64): void {
+  const biased = ((bits >> 52) as i32) & 0x7ff
+  const fraction = bits & 0xf_ffff_ffff_ffff
+  const mantissa = biased == 0 ? fraction : fraction | 0x10_0000_0000_0000
+  // Lowest bit 2^(exponent - 1075), counted from 2^(32 * WIDE_SUM_BASE).
+  const bit = max(biased, 1) - 1075 - 32 * WIDE_SUM_BASE
+  const signed = (bits as i64) < 0
+  addShifted(wide, WIDE_SUM_LIMBS, signed ? (0 - mantissa) : mantissa, signed && mantissa != 0 ? -1 : 0, bit)
+}
+
+/** wide squares += the finite double's square. */
+function addWideSquare(wide: usize, bits: u64): void {
+  const biased = ((bits >> 52) as i32) & 0x7ff
+  const fraction = bits & 0xf_ffff_ffff_ffff
+  const mantissa = biased == 0 ? fraction : fraction | 0x10_0000_0000_0000
+  const a0 = mantissa & 0xffff_ffff
+  const a1 = mantissa >> 32
+  const cross = a0 * a1
+  const low0 = a0 * a0
+  const mid = (low0 >> 32) + (cross & 0xffff_ffff) * 2
+  const low = (mid << 32) | (low0 & 0xffff_ffff)
+  const high = a1 * a1 + ((cross >> 32) << 1) + (mid >> 32)
+  const bit = 2 * (max(biased, 1) - 1075) - 32 * WIDE_SQUARES_BASE
+  addShifted(wide + WIDE_SQUARES_AT, WIDE_SQUARES_LIMBS, low, high as i64, bit)
+}
+
+/** HOT. */
+function foldI64(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+  const data = cells.data
+  const valid = cells.valid
+  const nAt = plan.slot4At as usize
+  const sumAt = plan.slot8At as usize
+  const squareAt = slotSquaresAt(plan) as usize
+  const lowAt = slotMinAt(plan) as usize
+  const highAt = slotMaxAt(plan) as usize
+  const sums = (plan.flags & NUMERIC_SUM) != 0
+  const squares = (plan.flags & NUMERIC_SQUARES) != 0
+  const lows = (plan.flags & NUMERIC_MIN) != 0
+  const highs = (plan.flags & NUMERIC_MAX) != 0
+  for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
+    const row = load<u32>(rows + k) as usize
+    if (valid != 0 && load<u8>(valid + row) == 0) continue
+    const slot = load<u32>(slots + k) as usize
+    const value = load<i64>(data + (row << 3))
+    store<u32>(slot + nAt, load<u32>(slot + nAt) + 1)
+    if (sums) {
+      const at = slot + sumAt
+      const low = load<u64>(at) + (value as u64)
+      store<u64>(at, low)
+      store<i64>(at, load<i64>(at, 8) + (value >> 63) + ((low < (value as u64)) as i64), 8)
+    }
+    if (squares) addSquareI64(slot + squareAt, value)
+    if (lows && value < load<i64>(slot + lowAt)) store<i64>(slot + lowAt, value)
+    if (highs && value > load<i64>(slot + highAt)) store<i64>(slot + highAt, value)
+  }
+}
+
+/** words (3) += value^2. */
+@inline
+function addSquareI64(at: usize, value: i64): void {
+  const size = (value < 0 ? 0 - value : value) as u64
+  let low = size * size
+  let high: u64 = 0
+  if (size > 0xffff_ffff) {
+    const a0 = size & 0xffff_ffff
+    const a1 = size >> 32
+    const cross = a0 * a1
+    const low0 = a0 * a0
+    const mid = (low0 >> 32) + (cross & 0xffff_ffff) * 2
+    high = a1 * a1 + ((cross >> 32) << 1) + (mid >> 32)
+  }
+  const s0 = load<u64>(at) + low
+  store<u64>(at, s0)
+  high += (s0 < low) as u64
+  const s1 = load<u64>(at, 8) + high
+  store<u64>(at, s1, 8)
+  if (s1 < high) store<u64>(at, load<u64>(at, 16) + 1, 16)
+}
+
+function foldDecimal(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+  const valid = cells.valid
+  const nAt = plan.slot4At as usize
+  for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
+    const row = load<u32>(rows + k) as usize
+    if (valid != 0 && load<u8>(valid + row) == 0) continue
+    const slot = load<u32>(slots + k) as usize
+    store<u32>(slot + nAt, load<u32>(slot + nAt) + 1)
+    const cell = cells.data + (row << 4)
+    addDecimal(
+      plan,
+      cell,
+      slot + (plan.slot8At as usize),
+      slot + (slotSquaresAt(plan) as usize),
+      slot + (slotMinAt(plan) as usize),
+      slot + (slotMaxAt(plan) as usize),
+    )
+  }
+}
+
+const product = memory.data(40, 8)
+
+/** Adds one decimal to 3 words of sum, 5 of squares, min and max, as flagged. */
+function addDecimal(plan: PartialPlan, cell: usize, sum: usize, squares: usize, low: usize, high: usize): void {
+  const lo = load<u64>(cell)
+  const hi = load<i64>(cell, 8)
+  if (plan.flags & NUMERIC_SUM) addToWords(sum, 3, lo, hi, 0)
+  if (plan.flags & NUMERIC_SQUARES) {
+    squareDecimal(lo, hi)
+    addLimbs(squares, 0, 10, product, 0, 9)
+  }
+  if (plan.flags & NUMERIC_MIN && lessDecimal(lo, hi, load<u64>(low), load<i64>(low, 8))) {
+    store<u64>(low, lo)
+    store<i64>(low, hi, 8)
+  }
+  if (plan.flags & NUMERIC_MAX && lessDecimal(load<u64>(high), load<i64>(high, 8), lo, hi)) {
+    store<u64>(high, lo)
+    store<i64>(high, hi, 8)
+  }
+}
+
+function lessDecimal(aLo: u64, aHi: i64, bLo: u64, bHi: i64): bool {
+  return aHi < bHi || (aHi == bHi && aLo < bLo)
+}
+
+/** product (8 limbs and a zero) = (hi:lo)^2. */
+function squareDecimal(lo: u64, hi: i64): void {
+  if (hi < 0) {
+    lo = 0 - lo
+    hi = ~hi + (lo == 0 ? 1 : 0)
+  }
+  memory.fill(product, 0, 40)
+  for (let i = 0; i < 4; i++) {
+    const x = decimalLimb(lo, hi as u64, i)
+    let carry: u64 = 0
+    for (let j = 0; j < 4; j++) {
+      const at = product + (((i + j) as usize) << 2)
+      carry += (load<u32>(at) as u64) + x * decimalLimb(lo, hi as u64, j)
+      store<u32>(at, carry as u32)
+      carry >>= 32
+    }
+    store<u32>(product + (((i + 4) as usize) << 2), carry as u32)
+  }
+}
+
+@inline
+function decimalLimb(lo: u64, hi: u64, i: i32): u64 {
+  const word = i < 2 ? lo : hi
+  return (i & 1) == 0 ? word & 0xffff_ffff : word >> 32
+}
+
+/** Gives back what the slot holds outside itself. */
+export function numericDropSlot(plan: PartialPlan, slot: usize): void {
+  if (hasWide(plan)) {
+    const wide = load<u32>(slot + (plan.slot4At as usize), 4) as usize
+    if (wide != 0) releaseWide(wide)
+  }
+}
+
+// ---- accumulators --------------------------------------------------------------------------------------------------
+
+export function numericInitAcc(plan: PartialPlan, acc: usize): void {
+  const low = minAt(plan)
+  for (let at: i32 = 0; at < low; at += 8) store<u64>(acc + (at as usize), 0)
+  if (plan.flags & NUMERIC_MIN) storeHighest(plan.type, acc + (low as usize))
+  if (plan.flags & NUMERIC_MAX) storeLowest(plan.type, acc + (maxAt(plan) as usize))
+}
+
+export function numericDropAcc(plan: PartialPlan, acc: usize): void {
+  if (!hasWide(plan)) return
+  const wide = load<u32>(acc, WIDE_AT) as usize
+  if (wide != 0) releaseWide(wide)
+}
+
+function addWides(into: usize, from: usize): void {
+  addLimbs(into, WIDE_SUM_BASE, WIDE_SUM_LIMBS, from, WIDE_SUM_BASE, WIDE_SUM_LIMBS)
+  addLimbs(
+    into + WIDE_SQUARES_AT,
+    WIDE_SQUARES_BASE,
+    WIDE_SQUARES_LIMBS,
+    from + WIDE_SQUARES_AT,
+    WIDE_SQUARES_BASE,
+    WIDE_SQUARES_LIMBS,
+  )
+}
+
+function lowerMin(type: i32, into: usize, from: usize): void {
+  if (type == TYPE_F64) {
+    if (load<f64>(from) < load<f64>(into)) store<f64>(into, load<f64>(from))
+  } else if (type == TYPE_I64) {
+    if (load<i64>(from) < load<i64>(into)) store<i64>(into, load<i64>(from))
+  } else if (lessDecimal(load<u64>(from), load<i64>(from, 8), load<u64>(into), load<i64>(into, 8))) {
+    memory.copy(into, from, 16)
+  }
+}
+
+function raiseMax(type: i32, into: usize, from: usize): void {
+  if (type == TYPE_F64) {
+    if (load<f64>(from) > load<f64>(into)) store<f64>(into, load<f64>(from))
+  } else if (type == TYPE_I64) {
+    if (load<i64>(from) > load<i64>(into)) store<i64>(into, load<i64>(from))
+  } else if (lessDecimal(load<u64>(into), load<i64>(into, 8), load<u64>(from), load<i64>(from, 8))) {
+    memory.copy(into, from, 16)
+  }
+}
+
+export function numericAddSlot(plan: PartialPlan, acc: usize, slot: usize): void {
+  const type = plan.type
+  store<i64>(acc, load<i64>(acc) + (load<u32>(slot + (plan.slot4At as usize)) as i64))
+  if (hasWide(plan)) {
+    const wide = load<u32>(slot + (plan.slot4At as usize), 4) as usize
+    if (wide != 0) addWides(wideOf(acc + WIDE_AT), wide)
+  }
+  if (plan.flags & NUMERIC_SUM) {
+    const at = slot + (plan.slot8At as usize)
+    if (type == TYPE_DEC) addLimbs(acc + SUM_AT, 0, 6, at, 0, 6)
+    else addToWords(acc + SUM_AT, sumWords(type), load<u64>(at), load<i64>(at, 8), 0)
+  }
+  if (plan.flags & NUMERIC_SQUARES) {
+    addLimbs(
+      acc + (squaresAt(plan) as usize),
+      0,
+      squaresWords(type) << 1,
+      slot + (slotSquaresAt(plan) as usize),
+      0,
+      slotSquaresWords(type) << 1,
+    )
+  }
+  if (plan.flags & NUMERIC_MIN) lowerMin(type, acc + (minAt(plan) as usize), slot + (slotMinAt(plan) as usize))
+  if (plan.flags & NUMERIC_MAX) raiseMax(type, acc + (maxAt(plan) as usize), slot + (slotMaxAt(plan) as usize))
+}
+
+export function numericAddAcc(plan: PartialPlan, into: usize, from: usize): void {
+  const type = plan.type
+  store<i64>(into, load<i64>(into) + load<i64>(from))
+  if (hasWide(plan)) {
+    const wide = load<u32>(from, WIDE_AT) as usize
+    if (wide != 0) addWides(wideOf(into + WIDE_AT), wide)
+  }
+  if (plan.flags & NUMERIC_SUM) {
+    const limbs = sumWords(type) << 1
+    addLimbs(into + SUM_AT, 0, limbs, from + SUM_AT, 0, limbs)
+  }
+  if (plan.flags & NUMERIC_SQUARES) {
+    const at = squaresAt(plan) as usize
+    const limbs = squaresWords(type) << 1
+    addLimbs(into + at, 0, limbs, from + at, 0, limbs)
+  }
+  if (plan.flags & NUMERIC_MIN) lowerMin(type, into + (minAt(plan) as usize), from + (minAt(plan) as usize))
+  if (plan.flags & NUMERIC_MAX) raiseMax(type, into + (maxAt(plan) as usize), from + (maxAt(plan) as usize))
+}
+
+export function numericAddEvents(plan: PartialPlan, acc: usize, first: usize, count: i32): void {
+  const type = plan.type
+  for (let i = 0, event = first; i < count; i++, event += rawBytes) {
+    if ((load<u32>(event, RAW_NULLS_AT) & plan.nullBit) != 0) continue
+    store<i64>(acc, load<i64>(acc) + 1)
+    const cell = event + (plan.cellAt as usize)
+    if (type == TYPE_DEC) {
+      addDecimal(
+        plan,
+        cell,
+        acc + SUM_AT,
+        acc + (squaresAt(plan) as usize),
+        acc + (minAt(plan) as usize),
+        acc + (maxAt(plan) as usize),
+      )
+      continue
+    }
+    if (type == TYPE_I64) {
+      const value = load<i64>(cell)
+      if (plan.flags & NUMERIC_SUM) addToWords(acc + SUM_AT, 2, value as u64, value >> 63, 0)
+      if (plan.flags & NUMERIC_SQUARES) addSquareI64(acc + (squaresAt(plan) as usize), value)
+    } else if (type == TYPE_F64) addEventF64(plan, acc, load<f64>(cell))
+    if (plan.flags & NUMERIC_MIN) lowerMin(type, acc + (minAt(plan) as usize), cell)
+    if (plan.flags & NUMERIC_MAX) raiseMax(type, acc + (maxAt(plan) as usize), cell)
+  }
+}
+
+function addEventF64(plan: PartialPlan, acc: usize, value: f64): void {
+  if (value == 0) return
+  const bits = reinterpret<u64>(value)
+  const exponent = ((bits >> 52) as u32) & 0x7ff
+  if (exponent - 1011 <= 63) {
+    const mantissa = (bits & 0xf_ffff_ffff_ffff) | 0x10_0000_0000_0000
+    const shift = (exponent - 1011) as u64
+    if (plan.flags & NUMERIC_SUM) {
+      const sign = ((bits as i64) >> 63) as u64
+      const low = ((mantissa << shift) ^ sign) - sign
+      const high = (((mantissa >> 1) >> (63 - shift)) ^ sign) + ((sign & 1) & ((low == 0) as u64))
+      addToWords(acc + SUM_AT, 4, low, high as i64, 0)
+    }
+    if (plan.flags & NUMERIC_SQUARES) {
+      const a0 = mantissa & 0xffff_ffff
+      const a1 = mantissa >> 32
+      const cross = a0 * a1
+      const low0 = a0 * a0
+      const mid = (low0 >> 32) + (cross & 0xffff_ffff) * 2
+      const low = (mid << 32) | (low0 & 0xffff_ffff)
+      const high = a1 * a1 + ((cross >> 32) << 1) + (mid >> 32)
+      addShifted(acc + (squaresAt(plan) as usize), squaresWords(TYPE_F64) << 1, low, high as i64, (shift << 1) as i32)
+    }
+    return
+  }
+  const wide = wideOf(acc + WIDE_AT)
+  if (plan.flags & NUMERIC_SUM) addWideSum(wide, bits)
+  if (plan.flags & NUMERIC_SQUARES) addWideSquare(wide, bits)
+}
+
+// ---- tiles ---------------------------------------------------------------------------------------------------------
+
+function paramOf(plan: PartialPlan, params: usize): usize {
+  return params + (plan.paramAt as usize)
+}
+
+function paramSumBase(param: usize): i32 {
+  return load<i8>(param, NUMERIC_PARAM_SUM_BASE) as i32
+}
+
+function paramSumLimbs(param: usize): i32 {
+  return load<u8>(param, NUMERIC_PARAM_SUM_LIMBS) as i32
+}
+
+function paramSquaresBase(param: usize): i32 {
+  return load<i8>(param, NUMERIC_PARAM_SQUARES_BASE) as i32
+}
+
+function paramSquaresLimbs(param: usize): i32 {
+  return load<u8>(param, NUMERIC_PARAM_SQUARES_LIMBS) as i32
+}
+
+/** Bytes of a cell under these parameters, or -1 when they can't be: a double's limbs, an integer's words, zero padding. */
+export function numericCellBytes(plan: PartialPlan, params: usize): i32 {
+  const param = paramOf(plan, params)
+  const width = load<u8>(param, NUMERIC_PARAM_N_WIDTH)
+  if (width != 0 && width != 4 && width != 8) return -1
+  if (load<u16>(param, 5) != 0 || load<u8>(param, 7) != 0) return -1
+  const sumFits = plan.flags & NUMERIC_SUM
+    ? limbsFit(plan.type, paramSumBase(param), paramSumLimbs(param), WIDE_SUM_BASE, WIDE_SUM_LIMBS, sumWords(plan.type))
+    : load<u16>(param, NUMERIC_PARAM_SUM_BASE) == 0
+  const squaresFit = plan.flags & NUMERIC_SQUARES
+    ? limbsFit(
+        plan.type,
+        paramSquaresBase(param),
+        paramSquaresLimbs(param),
+        WIDE_SQUARES_BASE,
+        WIDE_SQUARES_LIMBS,
+        squaresWords(plan.type),
+      )
+    : load<u16>(param, NUMERIC_PARAM_SQUARES_BASE) == 0
+  if (!sumFits || !squaresFit) return -1
+  let bytes = (width as i32) + ((paramSumLimbs(param) + paramSquaresLimbs(param)) << 2)
+  if (plan.flags & NUMERIC_MIN) bytes += valueBytes(plan)
+  if (plan.flags & NUMERIC_MAX) bytes += valueBytes(plan)
+  return bytes
+}
+
+function limbsFit(type: i32, base: i32, limbs: i32, wideBase: i32, wideLimbs: i32, words: i32): bool {
+  if (type == TYPE_F64) return base >= wideBase && base + limbs <= wideBase + wideLimbs
+  return base >= 0 && base + limbs <= words << 1
+}
+
+/** HOT. acc += `count` tiles whose cells of this partial start at `first`, `stride` apart; `rows` are their row counts. */
+export function numericAddTiles(plan: PartialPlan, acc: usize, run: Run, first: usize, cellAt: usize, count: i32): void {
+  const param = paramOf(plan, run.params)
+  const stride = run.stride
+  const flags = plan.flags
+  const type = plan.type
+  const width = load<u8>(param, NUMERIC_PARAM_N_WIDTH) as usize
+  let at = first + cellAt
+
+  // Counts: the cell's own, or the tile's rows.
+  let total: i64 = 0
+  if (width != 0 || run.rowsWidth == 8) {
+    let countAt = width == 0 ? first + TILE_ROWS_AT : at
+    const wide = width == 8 || (width == 0 && run.rowsWidth == 8)
+    for (let i = 0; i < count; i++, countAt += stride) total += wide ? load<i64>(countAt) : (load<i32>(countAt) as i64)
+  } else {
+    let countAt = first + TILE_ROWS_AT
+    for (let i = 0; i < count; i++, countAt += stride) total += load<i32>(countAt) as i64
+  }
+  store<i64>(acc, load<i64>(acc) + total)
+  at += width
+
+  const sumLimbs = paramSumLimbs(param)
+  if (sumLimbs != 0) {
+    sumTiles(acc, acc + SUM_AT, sumBase(type), sumWords(type), 0, at, paramSumBase(param), sumLimbs, stride, count)
+    at += (sumLimbs as usize) << 2
+  }
+  const squaresLimbs = paramSquaresLimbs(param)
+  if (squaresLimbs != 0) {
+    const words = acc + (squaresAt(plan) as usize)
+    const base = paramSquaresBase(param)
+    sumTiles(acc, words, squaresBase(type), squaresWords(type), 1, at, base, squaresLimbs, stride, count)
+    at += (squaresLimbs as usize) << 2
+  }
+  if (type == TYPE_F64) {
+    if (flags & NUMERIC_MIN) {
+      let low = load<f64>(acc + (minAt(plan) as usize))
+      for (let i = 0, cell = at; i < count; i++, cell += stride) {
+        const value = load<f64>(cell)
+        low = value < low ? value : low
+      }
+      store<f64>(acc + (minAt(plan) as usize), low)
+      at += 8
+    }
+    if (flags & NUMERIC_MAX) {
+      let high = load<f64>(acc + (maxAt(plan) as usize))
+      for (let i = 0, cell = at; i < count; i++, cell += stride) {
+        const value = load<f64>(cell)
+        high = value > high ? value : high
+      }
+      store<f64>(acc + (maxAt(plan) as usize), high)
+    }
+    return
+  }
+  if (flags & NUMERIC_MIN) {
+    for (let i = 0, cell = at; i < count; i++, cell += stride) lowerMin(type, acc + (minAt(plan) as usize), cell)
+    at += valueBytes(plan) as usize
+  }
+  if (flags & NUMERIC_MAX) {
+    for (let i = 0, cell = at; i < count; i++, cell += stride) raiseMax(type, acc + (maxAt(plan) as usize), cell)
+  }
+}
+
+/** Adds a column of limb numbers: in the run's own units while they are short, then once to the accumulator. */
+function sumTiles(
+  acc: usize,
+  words: usize,
+  wordsBase: i32,
+  wordCount: i32,
+  squares: i32,
+  at: usize,
+  base: i32,
+  limbs: i32,
+  stride: usize,
+  count: i32,
+): void {
+  const inWords = base >= wordsBase && base + limbs <= wordsBase + (wordCount << 1) - (wordsBase == 0 ? 0 : 2)
+  if (!inWords) {
+    const wide = wideOf(acc + WIDE_AT)
+    for (let i = 0; i < count; i++, at += stride) {
+      if (squares) addLimbs(wide + WIDE_SQUARES_AT, WIDE_SQUARES_BASE, WIDE_SQUARES_LIMBS, at, base, limbs)
+      else addLimbs(wide, WIDE_SUM_BASE, WIDE_SUM_LIMBS, at, base, limbs)
+    }
+    return
+  }
+  const limb = base - wordsBase
+  if (limbs == 1) {
+    let sum: i64 = 0
+    for (let i = 0; i < count; i++, at += stride) sum += load<i32>(at) as i64
+    addToWords(words, wordCount, sum as u64, sum >> 63, limb)
+  } else if (limbs == 2) {
+    let low: u64 = 0
+    let high: i64 = 0
+    for (let i = 0; i < count; i++, at += stride) {
+      const value = load<i64>(at)
+      low += value as u64
+      high += (value >> 63) + ((low < (value as u64)) as i64)
+    }
+    addToWords(words, wordCount, low, high, limb)
+  } else if (limbs == 3) {
+    let low: u64 = 0
+    let high: i64 = 0
+    for (let i = 0; i < count; i++, at += stride) {
+      const value = load<u64>(at)
+      low += value
+      high += (load<i32>(at, 8) as i64) + ((low < value) as i64)
+    }
+    addToWords(words, wordCount, low, high, limb)
+  } else {
+    for (let i = 0; i < count; i++, at += stride) addLimbs(words, 0, wordCount << 1, at, limb, limbs)
+  }
+}
+
+// ---- measuring and writing -----------------------------------------------------------------------------------------
+
+/** Moves what the words hold into the wide block where there is one, so that one number is left to read. */
+function settle(plan: PartialPlan, acc: usize): void {
+  if (!hasWide(plan)) return
+  const wide = load<u32>(acc, WIDE_AT) as usize
+  if (wide == 0) return
+  if (plan.flags & NUMERIC_SUM) {
+    addLimbs(wide, WIDE_SUM_BASE, WIDE_SUM_LIMBS, acc + SUM_AT, -2, 8)
+    memory.fill(acc + SUM_AT, 0, 32)
+  }
+  if (plan.flags & NUMERIC_SQUARES) {
+    const at = acc + (squaresAt(plan) as usize)
+    addLimbs(wide + WIDE_SQUARES_AT, WIDE_SQUARES_BASE, WIDE_SQUARES_LIMBS, at, -4, 12)
+    memory.fill(at, 0, 48)
+  }
+}
+
+// A settled accumulator's sum and squares: address, base, limbs.
+let numberAt: usize = 0
+let numberBase: i32 = 0
+let numberLimbs: i32 = 0
+
+function readSum(plan: PartialPlan, acc: usize): void {
+  const wide = hasWide(plan) ? (load<u32>(acc, WIDE_AT) as usize) : 0
+  numberAt = wide != 0 ? wide : acc + SUM_AT
+  numberBase = wide != 0 ? WIDE_SUM_BASE : sumBase(plan.type)
+  numberLimbs = wide != 0 ? WIDE_SUM_LIMBS : sumWords(plan.type) << 1
+}
+
+function readSquares(plan: PartialPlan, acc: usize): void {
+  const wide = hasWide(plan) ? (load<u32>(acc, WIDE_AT) as usize) : 0
+  numberAt = wide != 0 ? wide + WIDE_SQUARES_AT : acc + (squaresAt(plan) as usize)
+  numberBase = wide != 0 ? WIDE_SQUARES_BASE : squaresBase(plan.type)
+  numberLimbs = wide != 0 ? WIDE_SQUARES_LIMBS : squaresWords(plan.type) << 1
+}
+
+export function numericInitShape(shape: Shape): void {
+  shape.countsDiffer = 0
+  shape.sumLow = i32.MAX_VALUE
+  shape.sumHigh = i32.MIN_VALUE
+  shape.squaresLow = i32.MAX_VALUE
+  shape.squaresHigh = i32.MIN_VALUE
+}
+
+/** A run whose counts all equal their tiles' rows keeps none of them. */
+function measureCount(shape: Shape, n: i64, rows: i64): void {
+  if (n != rows) shape.countsDiffer = 1
+}
+
+function measureSum(shape: Shape, value: usize, base: i32, limbs: i32): void {
+  const high = signedLimbs(value, limbs)
+  if (high == 0) return
+  shape.sumLow = min(shape.sumLow, base + lowestLimb(value, limbs))
+  shape.sumHigh = max(shape.sumHigh, base + high)
+}
+
+function measureSquares(shape: Shape, value: usize, base: i32, limbs: i32): void {
+  const high = signedLimbs(value, limbs)
+  if (high == 0) return
+  shape.squaresLow = min(shape.squaresLow, base + lowestLimb(value, limbs))
+  shape.squaresHigh = max(shape.squaresHigh, base + high)
+}
+
+export function numericMeasureAcc(plan: PartialPlan, shape: Shape, acc: usize, rows: i64): void {
+  settle(plan, acc)
+  measureCount(shape, load<i64>(acc), rows)
+  if (plan.flags & NUMERIC_SUM) {
+    readSum(plan, acc)
+    measureSum(shape, numberAt, numberBase, numberLimbs)
+  }
+  if (plan.flags & NUMERIC_SQUARES) {
+    readSquares(plan, acc)
+    measureSquares(shape, numberAt, numberBase, numberLimbs)
+  }
+}
+
+export function numericMeasureTile(plan: PartialPlan, shape: Shape, run: Run, cell: usize, rows: i64): void {
+  const param = paramOf(plan, run.params)
+  measureCount(shape, cellCount(param, cell, rows), rows)
+  let at = cell + (load<u8>(param, NUMERIC_PARAM_N_WIDTH) as usize)
+  measureSum(shape, at, paramSumBase(param), paramSumLimbs(param))
+  at += (paramSumLimbs(param) as usize) << 2
+  measureSquares(shape, at, paramSquaresBase(param), paramSquaresLimbs(param))
+}
+
+function cellCount(param: usize, cell: usize, rows: i64): i64 {
+  const width = load<u8>(param, NUMERIC_PARAM_N_WIDTH)
+  return width == 0 ? rows : width == 4 ? (load<i32>(cell) as i64) : load<i64>(cell)
+}
+
+/** Writes the run's parameters; returns the bytes of a cell. `rowsWidth`: a count can be no wider than a tile's rows. */
+export function numericWriteParams(plan: PartialPlan, shape: Shape, params: usize, rowsWidth: i32): i32 {
+  const param = paramOf(plan, params)
+  store<u64>(param, 0)
+  store<u8>(param, (shape.countsDiffer ? rowsWidth : 0) as u8, NUMERIC_PARAM_N_WIDTH)
+  if (shape.sumHigh > shape.sumLow) {
+    store<i8>(param, shape.sumLow as i8, NUMERIC_PARAM_SUM_BASE)
+    store<u8>(param, (shape.sumHigh - shape.sumLow) as u8, NUMERIC_PARAM_SUM_LIMBS)
+  }
+  if (shape.squaresHigh > shape.squaresLow) {
+    store<i8>(param, shape.squaresLow as i8, NUMERIC_PARAM_SQUARES_BASE)
+    store<u8>(param, (shape.squaresHigh - shape.squaresLow) as u8, NUMERIC_PARAM_SQUARES_LIMBS)
+  }
+  return numericCellBytes(plan, params)
+}
+
+function writeCount(param: usize, cell: usize, n: i64): usize {
+  const width = load<u8>(param, NUMERIC_PARAM_N_WIDTH)
+  if (width == 4) store<i32>(cell, n as i32)
+  else if (width == 8) store<i64>(cell, n)
+  return cell + (width as usize)
+}
+
+export function numericWriteAcc(plan: PartialPlan, params: usize, cell: usize, acc: usize): void {
+  const param = paramOf(plan, params)
+  let at = writeCount(param, cell, load<i64>(acc))
+  if (paramSumLimbs(param) != 0) {
+    readSum(plan, acc)
+    storeLimbs(at, paramSumBase(param), paramSumLimbs(param), numberAt, numberBase, numberLimbs)
+    at += (paramSumLimbs(param) as usize) << 2
+  }
+  if (paramSquaresLimbs(param) != 0) {
+    readSquares(plan, acc)
+    storeLimbs(at, paramSquaresBase(param), paramSquaresLimbs(param), numberAt, numberBase, numberLimbs)
+    at += (paramSquaresLimbs(param) as usize) << 2
+  }
+  const bytes = valueBytes(plan) as usize
+  if (plan.flags & NUMERIC_MIN) {
+    memory.copy(at, acc + (minAt(plan) as usize), bytes)
+    at += bytes
+  }
+  if (plan.flags & NUMERIC_MAX) memory.copy(at, acc + (maxAt(plan) as usize), bytes)
+}
+
+/** A cell of another run, in this run's widths. */
+export function numericCopyTile(plan: PartialPlan, params: usize, cell: usize, run: Run, from: usize, rows: i64): void {
+  const param = paramOf(plan, params)
+  const old = paramOf(plan, run.params)
+  let at = writeCount(param, cell, cellCount(old, from, rows))
+  from += load<u8>(old, NUMERIC_PARAM_N_WIDTH) as usize
+  storeLimbs(at, paramSumBase(param), paramSumLimbs(param), from, paramSumBase(old), paramSumLimbs(old))
+  at += (paramSumLimbs(param) as usize) << 2
+  from += (paramSumLimbs(old) as usize) << 2
+  storeLimbs(at, paramSquaresBase(param), paramSquaresLimbs(param), from, paramSquaresBase(old), paramSquaresLimbs(old))
+  at += (paramSquaresLimbs(param) as usize) << 2
+  from += (paramSquaresLimbs(old) as usize) << 2
+  let bytes = 0
+  if (plan.flags & NUMERIC_MIN) bytes += valueBytes(plan)
+  if (plan.flags & NUMERIC_MAX) bytes += valueBytes(plan)
+  memory.copy(at, from, bytes as usize)
+}
+
+// ---- values --------------------------------------------------------------------------------------------------------
+
+/** Writes 16 bytes at `out` and returns a STATUS_: f64 in the first 8; int64 in the first 8; decimal in all 16. */
+export function numericLower(plan: PartialPlan, acc: usize, op: i32, out: usize): i32 {
+  const n = load<i64>(acc)
+  if (op == OP_COUNT) {
+    store<f64>(out, n as f64)
+    return STATUS_OK
+  }
+  if (n == 0) return STATUS_EMPTY
+  if (op == OP_MIN || op == OP_MAX) {
+    memory.copy(out, acc + ((op == OP_MIN ? minAt(plan) : maxAt(plan)) as usize), valueBytes(plan) as usize)
+    return STATUS_OK
+  }
+  settle(plan, acc)
+  readSum(plan, acc)
+  if (op == OP_SUM) return lowerSum(plan, out)
+  const scale = plan.type == TYPE_DEC ? column(plan.column).scale : 0
+  if (op == OP_MEAN) return finish(out, meanOf(numberAt, numberBase, numberLimbs, n, scale))
+
+  const sample = op == OP_VAR_SAMP || op == OP_STDDEV_SAMP
+  if (sample && n < 2) return STATUS_EMPTY
+  const sum = numberAt
+  const base = numberBase
+  const limbs = numberLimbs
+  readSquares(plan, acc)
+  const divisor = sample ? n - 1 : n
+  const variance = varianceOf(sum, base, limbs, numberAt, numberBase, numberLimbs, n, divisor, scale)
+  if (op == OP_VAR_POP || op == OP_VAR_SAMP) return finish(out, variance)
+  assert(op == OP_STDDEV_POP || op == OP_STDDEV_SAMP)
+  return finish(out, Math.sqrt(variance))
+}
+
+function finish(out: usize, value: f64): i32 {
+  store<f64>(out, value)
+  return value == Infinity || value == -Infinity ? STATUS_OVERFLOW : STATUS_OK
+}
+
+// 10^38 = 0x4B3B4CA8_5A86C47A_098A2240_00000000
+const DECIMAL_LIMIT_HIGH: i64 = 0x4b3b_4ca8_5a86_c47a
+const DECIMAL_LIMIT_LOW: u64 = 0x098a_2240_0000_0000
+
+function lowerSum(plan: PartialPlan, out: usize): i32 {
+  if (plan.type == TYPE_F64) return finish(out, roundToDouble(numberAt, numberBase, numberLimbs))
+  const lo = load<u64>(numberAt)
+  const hi = load<i64>(numberAt, 8)
+  store<u64>(out, lo)
+  if (plan.type == TYPE_I64) return hi == (lo as i64) >> 63 ? STATUS_OK : STATUS_OVERFLOW
+  store<i64>(out, hi, 8)
+  if (load<i64>(numberAt, 16) != hi >> 63) return STATUS_OVERFLOW
+  let sizeLo = lo
+  let sizeHi = hi
+  if (hi < 0) {
+    sizeLo = 0 - lo
+    sizeHi = ~hi + (sizeLo == 0 ? 1 : 0)
+  }
+  const fits = sizeHi >= 0 && (sizeHi < DECIMAL_LIMIT_HIGH || (sizeHi == DECIMAL_LIMIT_HIGH && sizeLo < DECIMAL_LIMIT_LOW))
+  return fits ? STATUS_OK : STATUS_OVERFLOW
+}

@@ -1,0 +1,82 @@
+/**
+ * The delta's tiles: one *slot* per (entity, finest tile) touched since the last flush, found through *panes*.
+ *
+ *   slot    tag u64 { entity u32, tile u32 } · rows u32 · partials …            slotBytes each, append only
+ *   pane    for one finest tile: u32 slot offset by entity number; a ring of them, tile number modulo the ring
+ *
+ * Panes are a cache and nothing else: an entry counts only if the slot it names lies in use and bears the right tag, so
+ * neither a flush nor a reused pane has to clear anything. A tile that lost its pane simply gets a second slot, and the
+ * flush adds the two: partials don't care. Against hashing (entity, tile) this is 1.4 to 3 times as fast (core-notes).
+ */
+import { allocate, reallocate, release } from './arena'
+import { dropSlot, initSlot } from './dispatch'
+import { entityCapacity } from './entities'
+import { slotBytes } from './plan'
+
+export let slotsAt: usize = 0
+let slotsCapacity: usize = 0
+/** Bytes in use; the first slot starts at slotBytes, so offset 0 is nobody's. */
+export let slotsEnd: usize = 0
+
+const PANES_MAX: i32 = 64
+const PANES_BYTES_MAX: u32 = 64 << 20
+const panes = memory.data(64 * 4)
+export let paneMask: u32 = 63
+let paneCapacity: u32 = 0
+
+export function reserveSlots(count: i32): void {
+  if (slotsEnd == 0) slotsEnd = slotBytes
+  const end = slotsEnd + (count as usize) * slotBytes
+  if (end <= slotsCapacity) return
+  const bytes = max(end + (end >> 1), 1 << 20)
+  slotsAt = reallocate(slotsAt, slotsCapacity, bytes)
+  slotsCapacity = bytes
+}
+
+/** Makes the panes fit the number of entities: fewer of them when each is large. */
+export function reservePanes(): void {
+  if (entityCapacity <= paneCapacity) return
+  for (let i = 0; i < PANES_MAX; i++) {
+    release(load<u32>(panes + ((i as usize) << 2)) as usize, (paneCapacity as usize) << 2)
+    store<u32>(panes + ((i as usize) << 2), 0)
+  }
+  paneCapacity = entityCapacity
+  let count: u32 = PANES_MAX
+  while (count > 4 && (count * paneCapacity) << 2 > PANES_BYTES_MAX) count >>= 1
+  paneMask = count - 1
+}
+
+/** The pane of a tile: u32 slot offsets by entity. */
+export function paneOf(tile: u32): usize {
+  const at = panes + (((tile & paneMask) as usize) << 2)
+  let pane = load<u32>(at) as usize
+  if (pane == 0) {
+    const bytes = (paneCapacity as usize) << 2
+    pane = allocate(bytes)
+    memory.fill(pane, 0, bytes)
+    store<u32>(at, pane as u32)
+  }
+  return pane
+}
+
+let templateAt: usize = 0
+
+/** A new slot's offset; `reserveSlots` came before. */
+export function addSlotFor(tag: u64): usize {
+  if (templateAt == 0) {
+    templateAt = allocate(slotBytes)
+    memory.fill(templateAt, 0, slotBytes)
+    initSlot(templateAt)
+  }
+  const offset = slotsEnd
+  const slot = slotsAt + offset
+  for (let i: usize = 8; i < slotBytes; i += 8) store<u64>(slot + i, load<u64>(templateAt + i))
+  store<u64>(slot, tag)
+  slotsEnd = offset + slotBytes
+  return offset
+}
+
+export function clearSlots(): void {
+  for (let slot = slotsAt + slotBytes, end = slotsAt + slotsEnd; slot < end; slot += slotBytes) dropSlot(slot)
+  slotsEnd = slotBytes
+}

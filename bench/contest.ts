@@ -1,0 +1,167 @@
+/**
+ * One contest: several ways to the same result, timed in turn.
+ *
+ * Every contender runs a round in every turn (slow ones in the first few turns only), so all of them share whatever else the
+ * machine does; the order turns by one each time. The reported ratio is the median of the ratios within one turn: on a
+ * shared machine absolute numbers drift by half, ratios by a few per cent. Checksums must agree before any time counts.
+ */
+import { Bench } from 'tinybench'
+
+/** A timed run. `checksum` says what came out; equal results have equal checksums. */
+export interface Measure {
+  /** Nanoseconds in all, of the part that counts. */
+  readonly ns: number
+  readonly ops: number
+  readonly checksum: string
+}
+
+export interface Contender {
+  readonly name: string
+  round(): Measure | Promise<Measure>
+  close?(): void | Promise<void>
+}
+
+/**
+ * - `cost`: our time over the peer's, at most `limit`
+ * - `gain`: the peer's time over ours, at least `limit`
+ * - `share`: a part of the whole, at most `limit`; the claim computes it
+ */
+export interface Target {
+  readonly kind: 'cost' | 'gain' | 'share'
+  readonly limit: number
+}
+
+export interface Peer {
+  readonly contender: Contender
+  /** Absent: printed for orientation. */
+  readonly target?: Target
+  /** Takes part in the first turns only: a round lasts seconds. */
+  readonly slow?: boolean
+}
+
+export interface Contest {
+  readonly claim: string
+  readonly title: string
+  /** What an op is: event, key, request. */
+  readonly unit: string
+  /** Our engine; the ratios are to it. */
+  readonly subject: Contender
+  readonly peers: readonly Peer[]
+}
+
+export interface Row {
+  readonly claim: string
+  readonly title: string
+  readonly unit: string
+  readonly contender: string
+  /** Median over the rounds, and the fastest and slowest of them. */
+  readonly ns: number
+  readonly nsMin: number
+  readonly nsMax: number
+  readonly rounds: number
+  /** Median of the ratios within a turn, the way round that `target.kind` says (`cost` where there is no target). */
+  readonly ratio?: number
+  readonly ratioMin?: number
+  readonly ratioMax?: number
+  readonly target?: Target
+  readonly reached?: boolean
+}
+
+export interface Turns {
+  readonly all: number
+  /** Turns that slow contenders take part in. */
+  readonly slow: number
+}
+
+/** Runs the contest and closes its contenders. Throws when two contenders disagree on the result. */
+export async function runContest(contest: Contest, turns: Turns): Promise<Row[]> {
+  const everyone = [{ contender: contest.subject }, ...contest.peers]
+  const times = new Map<Contender, number[]>(everyone.map(({ contender }) => [contender, []]))
+  try {
+    // The round that doesn't count warms caches, touches memory, lets V8 compile, and settles that results agree.
+    await checkEqual(contest, everyone)
+    for (let turn = 0; turn < turns.all; turn++) {
+      const inTurn = everyone.filter((peer) => turn < turns.slow || !('slow' in peer && peer.slow))
+      const first = turn % inTurn.length
+      for (const { contender } of [...inTurn.slice(first), ...inTurn.slice(0, first)]) {
+        times.get(contender)!.push(await timeRound(contender))
+      }
+    }
+  } finally {
+    for (const { contender } of everyone) await contender.close?.()
+  }
+  return everyone.map((peer) => summarize(contest, peer, times.get(contest.subject)!, times.get(peer.contender)!))
+}
+
+async function checkEqual(contest: Contest, everyone: readonly Peer[]): Promise<void> {
+  let expected: string | undefined
+  for (const { contender } of everyone) {
+    const { checksum } = await contender.round()
+    expected ??= checksum
+    if (checksum !== expected) {
+      throw new Error(
+        `cannot time ${contest.claim}, ${contest.title}: results differ; ${contender.name} got ${checksum}, ` +
+          `${contest.subject.name} ${expected}`,
+      )
+    }
+  }
+}
+
+/** Nanoseconds per op of one round. */
+async function timeRound(contender: Contender): Promise<number> {
+  const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true })
+  let ops = 1
+  bench.add(
+    contender.name,
+    async () => {
+      const measure = await contender.round()
+      ops = measure.ops
+      return { overriddenDuration: measure.ns / 1e6 }
+    },
+    { async: true },
+  )
+  await bench.run()
+  const result = bench.tasks[0]!.result
+  if (!('latency' in result)) throw new Error(`cannot time ${contender.name}: the round did not complete`)
+  return (result.latency.p50 * 1e6) / ops
+}
+
+/** `peer`'s line; `subject` and `own` are times by turn. */
+export function summarize(contest: Contest, peer: Peer, subject: readonly number[], own: readonly number[]): Row {
+  const { contender, target } = peer
+  const row = {
+    claim: contest.claim,
+    title: contest.title,
+    unit: contest.unit,
+    contender: contender.name,
+    ns: median(own),
+    nsMin: Math.min(...own),
+    nsMax: Math.max(...own),
+    rounds: own.length,
+  }
+  if (contender === contest.subject) return row
+  const ratios = own.map((ns, turn) => (target?.kind === 'gain' ? ns / subject[turn]! : subject[turn]! / ns))
+  const ratio = median(ratios)
+  return {
+    ...row,
+    ratio,
+    ratioMin: Math.min(...ratios),
+    ratioMax: Math.max(...ratios),
+    target,
+    reached: target && (target.kind === 'gain' ? ratio >= target.limit : ratio <= target.limit),
+  }
+}
+
+export function median(values: readonly number[]): number {
+  const sorted = [...values].sort((a, b) => a - b)
+  const middle = sorted.length >> 1
+  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
+}
+
+/** Times a synchronous piece of work in this process. */
+export function timed(ops: number, work: () => void, checksum: () => string): Measure {
+  const start = process.hrtime.bigint()
+  work()
+  const ns = Number(process.hrtime.bigint() - start)
+  return { ns, ops, checksum: checksum() }
+}

@@ -1,0 +1,107 @@
+/** What an answer was computed from, for who asks with `explain`: nothing of this is worked out otherwise. */
+import { asOfMsOf, type FeatureRequest } from './api.ts'
+import type { MergerLease } from './merge.ts'
+import { type ReadPlan, type SlotPlan, windowEndMs, windowStartMs } from './plan.ts'
+import type { ReadTally } from './read.ts'
+import type { AnswerRow, FeatureAnswer } from './respond.ts'
+import type { Timings } from './stopwatch.ts'
+
+export interface AnswerExplanation {
+  readonly timings: Timings
+  readonly rowsRead: number
+  readonly bytesRead: number
+  /** Trips to the store that read rows: 1, or 2 when a layout turned out to have changed. */
+  readonly trips: number
+}
+
+/** One entity in one view. */
+export interface RowExplanation {
+  readonly view: string
+  /** Every lane that holds a row of the entity, and up to which position of its log it is applied there. */
+  readonly rows: readonly { readonly lane: string; readonly applied: number; readonly bytes: number }[]
+  /** Lanes that were asked and have none. */
+  readonly lanesWithout: readonly string[]
+  /** Everything before this instant is in the answer; absent without a row. */
+  readonly completeThroughMs?: number
+  /** As-of minus complete-through: how far the data end before the answer; negative when they end behind it. */
+  readonly freshnessMs?: number
+  readonly oldestAsOfMs?: number
+  readonly layoutVersion?: number
+  readonly windows: readonly WindowExplanation[]
+  readonly tilesRead: number
+  readonly rawEventsRead: number
+}
+
+export interface WindowExplanation {
+  readonly window: string
+  readonly startMs: number
+  /** Exclusive. */
+  readonly endMs: number
+}
+
+export function explain(
+  answer: FeatureAnswer,
+  request: FeatureRequest,
+  plan: ReadPlan,
+  lease: MergerLease,
+  tally: ReadTally,
+  measured: { timings: Timings; trips: number },
+): FeatureAnswer {
+  const found = new Set(tally.found)
+  const rows = answer.rows.map((row, entity): AnswerRow => {
+    const asOfMs = asOfMsOf(request, entity)
+    const explained = plan.slots.map((slot, i) => explainSlot(request, plan, slot, i, lease, entity, asOfMs, found))
+    return { ...row, explain: explained }
+  })
+  return { ...answer, rows, explain: { ...measured, rowsRead: tally.rows, bytesRead: tally.bytes } }
+}
+
+function explainSlot(
+  request: FeatureRequest,
+  plan: ReadPlan,
+  slot: SlotPlan,
+  slotIndex: number,
+  lease: MergerLease,
+  entity: number,
+  asOfMs: number,
+  found: ReadonlySet<number>,
+): RowExplanation {
+  const info = lease.mergers[slotIndex]!.entityInfo(entity)
+  const first = slot.firstRead + entity * slot.lanesPerEntity
+  const rows: RowExplanation['rows'][number][] = []
+  const lanesWithout: string[] = []
+  for (let read = first; read < first + slot.lanesPerEntity; read++) {
+    const { lane } = plan.reads[read]!.lane
+    // Rows reach the merger in the order of the reads, so its infos are in that order, too.
+    if (found.has(read)) rows.push({ lane, ...info.rowInfos[rows.length]! })
+    else lanesWithout.push(lane)
+  }
+  return {
+    view: slot.view.plan.view,
+    rows,
+    lanesWithout,
+    ...(rows.length === 0
+      ? {}
+      : {
+          completeThroughMs: info.completeThroughMs,
+          freshnessMs: asOfMs - info.completeThroughMs,
+          oldestAsOfMs: info.oldestAsOfMs,
+          layoutVersion: info.layoutVersion,
+        }),
+    windows: windowsOf(request, slot, slotIndex, asOfMs),
+    tilesRead: info.tilesRead,
+    rawEventsRead: info.rawEventsRead,
+  }
+}
+
+/** The distinct windows of the features asked, in the order asked. */
+function windowsOf(request: FeatureRequest, slot: SlotPlan, slotIndex: number, asOfMs: number): WindowExplanation[] {
+  const windows = new Map<string, WindowExplanation>()
+  for (const { slot: columnSlot, feature } of request.columns) {
+    if (columnSlot !== slotIndex) continue
+    const { window } = feature.info
+    const startMs = windowStartMs(feature.window, asOfMs)
+    windows.set(window, { window, startMs, endMs: windowEndMs(slot.view.plan, asOfMs) })
+  }
+  return [...windows.values()]
+}

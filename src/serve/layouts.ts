@@ -1,0 +1,136 @@
+/**
+ * The layouts a reader knows. A layout is read before its view is first asked, and again once it is older than a moment: in
+ * the same trip as the rows, so that a request never waits for a second one. A row that is newer than the layout it was
+ * found through asks for a re-read as well (serve.ts).
+ */
+import { TilefoldError } from '../model/errors.ts'
+import type { ViewLayout } from '../model/view-layout.ts'
+import type { Store } from '../store/port.ts'
+import type { ServedView } from './catalog.ts'
+import type { Deadline } from './deadline.ts'
+import type { MergerLease } from './merge.ts'
+import type { ReadPlan } from './plan.ts'
+import { targetOf, type ViewTarget } from './target.ts'
+
+/** A pointer moved by a roll-out is followed after at most this long. Costs one small read per view and second. */
+export const LAYOUT_AGE_MS = 1000
+
+interface Known {
+  /** The stored text: unchanged text keeps the target, so that a change is a change of identity. */
+  readonly text: string
+  readonly target: ViewTarget
+  readAtMs: number
+}
+
+export class LayoutCache {
+  readonly #store: Store
+  readonly #namespace: string
+  readonly #clock: () => number
+  readonly #known = new Map<string, Known>()
+  /** Reads under way, by view: requests that arrive meanwhile wait for the same one. */
+  readonly #pending = new Map<string, Promise<void>>()
+
+  constructor(store: Store, namespace: string, clock: () => number) {
+    this.#store = store
+    this.#namespace = namespace
+    this.#clock = clock
+  }
+
+  /** Where the rows of the views are, as far as known; undefined when one of them was never read. */
+  known(views: readonly ServedView[]): ViewTarget[] | undefined {
+    const targets: ViewTarget[] = []
+    for (const view of views) {
+      const known = this.#known.get(view.plan.view)
+      if (known === undefined) return undefined
+      targets.push(known.target)
+    }
+    return targets
+  }
+
+  /** The same, read now. Throws LAYOUT_MISSING, VIEW_NOT_READY, DEFINITION_CHANGED, STORE_FORMAT, STORE_UNAVAILABLE. */
+  async read(views: readonly ServedView[]): Promise<ViewTarget[]> {
+    await Promise.all(views.map((view) => this.#refresh(view)))
+    return this.known(views)!
+  }
+
+  /** Reads the layouts of those views that are unknown or old; undefined when there is nothing to do. */
+  refreshDue(views: readonly ServedView[]): Promise<unknown> | undefined {
+    const nowMs = this.#clock()
+    let reads: Promise<void>[] | undefined
+    for (const view of views) {
+      const known = this.#known.get(view.plan.view)
+      // A clock that was set back makes the age negative: read then, too.
+      const ageMs = known === undefined ? Number.POSITIVE_INFINITY : Math.abs(nowMs - known.readAtMs)
+      if (ageMs <= LAYOUT_AGE_MS) continue
+      reads ??= []
+      reads.push(this.#refresh(view))
+    }
+    return reads && Promise.all(reads)
+  }
+
+  /**
+   * True when the plan was made from a layout that has changed since. A row that is newer than its layout makes us ask the
+   * store again first: the layout is written before a lane is first used, so the store must have a newer one.
+   */
+  async outdated(plan: ReadPlan, lease: MergerLease, deadline: Deadline): Promise<boolean> {
+    const behind = plan.slots.filter(({ target }, slot) => lease.newestLayout(slot) > target.layout.version)
+    if (behind.length > 0) await deadline.race(Promise.all(behind.map(({ view }) => this.#refresh(view))))
+    return plan.slots.some(({ view, target }) => this.#known.get(view.plan.view)?.target !== target)
+  }
+
+  #refresh(view: ServedView): Promise<void> {
+    const name = view.plan.view
+    let pending = this.#pending.get(name)
+    if (pending === undefined) {
+      pending = this.#read(view).finally(() => this.#pending.delete(name))
+      this.#pending.set(name, pending)
+    }
+    return pending
+  }
+
+  async #read(view: ServedView): Promise<void> {
+    const name = view.plan.view
+    const readAtMs = this.#clock()
+    try {
+      const text = await this.#store.readLayout(this.#namespace, name)
+      if (text === undefined) {
+        throw new TilefoldError(
+          'LAYOUT_MISSING',
+          `cannot answer from view ${name}: the store holds nothing of it yet`,
+          {
+            view: name,
+          },
+        )
+      }
+      const known = this.#known.get(name)
+      if (known?.text === text) known.readAtMs = readAtMs
+      else
+        this.#known.set(name, { text, target: targetOf(this.#namespace, view.plan, parseLayout(name, text)), readAtMs })
+    } catch (cause) {
+      if (!(cause instanceof TilefoldError)) {
+        throw new TilefoldError(
+          'STORE_UNAVAILABLE',
+          `cannot read the layout of view ${name}: the store failed`,
+          {},
+          { cause },
+        )
+      }
+      // A view that can no longer be answered from must not be answered from memory.
+      if (cause.code !== 'STORE_UNAVAILABLE') this.#known.delete(name)
+      throw cause
+    }
+  }
+}
+
+function parseLayout(view: string, text: string): ViewLayout {
+  try {
+    return JSON.parse(text) as ViewLayout
+  } catch (cause) {
+    throw new TilefoldError(
+      'STORE_FORMAT',
+      `cannot read the layout of view ${view}: it is not JSON`,
+      { view },
+      { cause },
+    )
+  }
+}

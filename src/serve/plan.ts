@@ -1,0 +1,108 @@
+/**
+ * What to read, decided before anything is: a pure function of the request and the layouts.
+ *
+ *                    window [start, as-of) of one feature, start = floor(as-of − length, tail step)
+ *
+ *        start                                                                       as-of
+ *          │◄── tail ──►│◄───────────────── body ─────────────────►│◄──── head ────►│
+ *          ├──┬──┬──┬──┬┼───────────┬───────────┬───────────┬──┬──┬┼ · ·· · ··· ·  ·┤
+ *           fine tiles   coarse tiles, as large as fit       fine    raw events (or the head's own fine tiles)
+ *
+ * Nothing of this cover is chosen here: each row knows how far its own levels reach, and the core walks them from the
+ * newest to the oldest, all windows of the view in one sweep. What the host has to know is only where the rows are:
+ * one per lane that may hold the entity, history and live alike, each a partial answer that merges with the others.
+ *
+ *   request row ─► join keys ─► canonical key ─► hash ─► one lane of each group ─► one row to read
+ */
+import { TilefoldError } from '../model/errors.ts'
+import { encodeKey, laneHash } from '../model/key.ts'
+import type { Plan, WindowPlan } from '../model/plan.ts'
+import { floorTo } from '../model/time.ts'
+import type { RowRead } from '../store/port.ts'
+import { type FeatureRequest, invalid, show } from './api.ts'
+import type { ServedView } from './catalog.ts'
+import type { ViewTarget } from './target.ts'
+
+export interface ReadPlan {
+  /** One per slot (distinct view) of the request. */
+  readonly slots: readonly SlotPlan[]
+  /** Slot by slot, entity by entity, lane by lane. */
+  readonly reads: RowRead[]
+}
+
+export interface SlotPlan {
+  readonly view: ServedView
+  readonly target: ViewTarget
+  /** The slot's reads are `reads[firstRead .. firstRead + entities * lanesPerEntity)`. */
+  readonly firstRead: number
+  readonly lanesPerEntity: number
+}
+
+/** Throws REQUEST_INVALID naming the row and the key part. */
+export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]): ReadPlan {
+  const slots: SlotPlan[] = []
+  const reads: RowRead[] = []
+  const encoded = new Map<number, EntityKeys>()
+  for (const [slot, view] of request.views.entries()) {
+    const target = targets[slot]!
+    let keys = encoded.get(view.keysOf)
+    if (keys === undefined) {
+      keys = encodeKeys(view.plan, request.entities)
+      encoded.set(view.keysOf, keys)
+    }
+    slots.push({ view, target, firstRead: reads.length, lanesPerEntity: target.lanes.length })
+    for (let entity = 0; entity < keys.bytes.length; entity++) {
+      for (const group of target.lanes) {
+        reads.push({ lane: group[keys.hashes[entity]! % group.length]!, key: keys.bytes[entity]! })
+      }
+    }
+  }
+  return { slots, reads }
+}
+
+interface EntityKeys {
+  readonly bytes: readonly Uint8Array[]
+  readonly hashes: Uint32Array
+}
+
+function encodeKeys(plan: Plan, entities: FeatureRequest['entities']): EntityKeys {
+  const parts = plan.state.entity
+  const bytes = new Array<Uint8Array>(entities.length)
+  const hashes = new Uint32Array(entities.length)
+  const values = new Array<unknown>(parts.length)
+  for (let entity = 0; entity < entities.length; entity++) {
+    const row = entities[entity]!
+    for (let part = 0; part < parts.length; part++) {
+      const name = parts[part]!.name
+      const value = row[name]
+      if (value === undefined || value === null || typeof value === 'object') throw badPart(plan, entity, name, value)
+      values[part] = value
+    }
+    try {
+      bytes[entity] = encodeKey(parts, values)
+    } catch (cause) {
+      if (!(cause instanceof TilefoldError)) throw cause
+      throw new TilefoldError(cause.code, `${cause.message}, in entities[${entity}]`, { view: plan.view, entity })
+    }
+    hashes[entity] = laneHash(bytes[entity]!)
+  }
+  return { bytes, hashes }
+}
+
+function badPart(plan: Plan, entity: number, name: string, value: unknown): TilefoldError {
+  return invalid(
+    `entities[${entity}] has ${value === undefined ? 'no' : `${show(value)} for`} ${JSON.stringify(name)}, ` +
+      `which view ${plan.view} is keyed by`,
+    { view: plan.view, entity, key: name },
+  )
+}
+
+/** Where a window as of `asOfMs` starts: aligned edges grow it by less than one tail step. */
+export function windowStartMs(window: WindowPlan, asOfMs: number): number {
+  return floorTo(asOfMs - window.lengthMs, window.tailStepMs)
+}
+
+/** Where it ends, exclusively: exactly at as-of, or at the sub-tile of the head that as-of lies in. */
+export function windowEndMs(plan: Plan, asOfMs: number): number {
+  return plan.state.head.kind === 'raw' ? asOfMs : floorTo(asOfMs, plan.state.ladder[0]!.stepMs)
+}

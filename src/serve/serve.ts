@@ -1,0 +1,62 @@
+/**
+ * The request's walk: the steps in order, and nothing else.
+ *
+ * ```
+ *    step        exit on failure                      name            file
+ *  1 parse       ─✗ 400, 404, 413                     FeatureRequest  api.ts
+ *  2 plan        ─✗ 400 keys; 503 not served yet      ReadPlan        plan.ts (pure), through target.ts and layouts.ts
+ *  3 read        ─✗ 503 store; 504 deadline           row bytes       read.ts -> the store (one round trip)
+ *  4 merge       ─✗ status per feature                windows         merge.ts -> engine/merger.ts -> the core
+ *  5 respond                                          FeatureAnswer   respond.ts, explain.ts
+ * ```
+ *
+ * Layouts that are a moment old are read again in the trip of step 3. When one has changed, or a row was written under a
+ * newer one, steps 2 to 4 are done once more; if rows are still ahead of the layout then, the answer says that it is partial.
+ */
+import type { Store } from '../store/port.ts'
+import { type FeatureQuery, parseRequest, type RequestLimits } from './api.ts'
+import type { Catalog } from './catalog.ts'
+import type { Deadline } from './deadline.ts'
+import { explain } from './explain.ts'
+import type { LayoutCache } from './layouts.ts'
+import type { MergerPool } from './merge.ts'
+import { planRead } from './plan.ts'
+import { readRows } from './read.ts'
+import { type FeatureAnswer, respond } from './respond.ts'
+import { Stopwatch } from './stopwatch.ts'
+
+export interface Serving {
+  readonly store: Store
+  readonly catalog: Catalog
+  readonly layouts: LayoutCache
+  readonly mergers: MergerPool
+  readonly limits: RequestLimits
+  readonly clock: () => number
+}
+
+const TRIPS_MAX = 2
+
+export async function serveFeatures(serving: Serving, query: FeatureQuery, deadline: Deadline): Promise<FeatureAnswer> {
+  const { store, catalog, layouts, mergers, limits } = serving
+  const watch = new Stopwatch()
+  const request = parseRequest(query, catalog, limits, Math.floor(serving.clock()))
+  watch.lap('parseMs')
+  for (let trips = 1; ; trips++) {
+    const plan = planRead(request, layouts.known(request.views) ?? (await deadline.race(layouts.read(request.views))))
+    const lease = await mergers.lease(request.views, deadline)
+    try {
+      lease.begin(request.entities.length, request.asOfMs)
+      watch.lap('planMs')
+      const tally = await readRows(store, plan, lease, deadline, layouts.refreshDue(request.views), request.explain)
+      watch.lap('readMs')
+      lease.run()
+      watch.lap('mergeMs')
+      if (trips < TRIPS_MAX && (await layouts.outdated(plan, lease, deadline))) continue
+      const answer = respond(request, plan, lease)
+      watch.lap('respondMs')
+      return request.explain ? explain(answer, request, plan, lease, tally, { timings: watch.timings, trips }) : answer
+    } finally {
+      lease.release()
+    }
+  }
+}

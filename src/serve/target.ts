@@ -1,0 +1,71 @@
+/** Where the rows of a view are: the generation a layout points to, and its lanes by name, worked out once per layout. */
+import { TilefoldError } from '../model/errors.ts'
+import type { Plan, StatePlan } from '../model/plan.ts'
+import { type GenerationLayout, generationOf, historyLane, liveLane, type ViewLayout } from '../model/view-layout.ts'
+import type { LaneName } from '../store/port.ts'
+
+export interface ViewTarget {
+  readonly layout: ViewLayout
+  readonly generation: GenerationLayout
+  /** Which lanes may hold an entity: of each group the one at (lane hash mod its length). History first, then each log. */
+  readonly lanes: readonly (readonly LaneName[])[]
+}
+
+/** Throws VIEW_NOT_READY, DEFINITION_CHANGED, STORE_FORMAT. */
+export function targetOf(namespace: string, plan: Plan, layout: ViewLayout): ViewTarget {
+  if (layout.format !== 1 || layout.laneHash !== 1) {
+    throw new TilefoldError(
+      'STORE_FORMAT',
+      `cannot read view ${plan.view}: its layout has format ${layout.format} and lane hash ${layout.laneHash}, expected 1 and 1`,
+    )
+  }
+  const current = layout.current
+  if (current === undefined) {
+    throw new TilefoldError(
+      'VIEW_NOT_READY',
+      `cannot answer from view ${plan.view}: no generation of it is complete yet`,
+    )
+  }
+  const generation = generationOf(layout, current.stateHash, current.generation)
+  if (generation === undefined) {
+    throw new TilefoldError(
+      'STORE_FORMAT',
+      `cannot read view ${plan.view}: its layout points to generation ${current.generation} of ${current.stateHash} and does not describe it`,
+    )
+  }
+  if (generation.stateHash !== plan.stateHash) throw changed(plan, generation)
+  return { layout, generation, lanes: laneGroups(namespace, generation) }
+}
+
+/** The same lanes as `lanesOfEntity`, as names to choose from by hash: no text is built per entity. */
+function laneGroups(namespace: string, generation: GenerationLayout): LaneName[][] {
+  const name = (lane: string): LaneName => ({
+    namespace,
+    stateHash: generation.stateHash,
+    generation: generation.generation,
+    lane,
+  })
+  const groups: LaneName[][] = []
+  if (generation.history.lanes > 0) {
+    groups.push(Array.from({ length: generation.history.lanes }, (_, i) => name(historyLane(i))))
+  }
+  for (const log of generation.logs) {
+    groups.push(Array.from({ length: log.shards }, (_, i) => name(liveLane(log.name, i))))
+  }
+  return groups
+}
+
+function changed(plan: Plan, generation: GenerationLayout): TilefoldError {
+  const fields = changedFields(plan.state, generation.state)
+  return new TilefoldError(
+    'DEFINITION_CHANGED',
+    `cannot answer from view ${plan.view}: its definition needs other state than the store serves; ` +
+      `got state ${generation.stateHash}, expected ${plan.stateHash} (they differ in ${fields.join(', ') || 'nothing named'})`,
+    { view: plan.view, served: generation.stateHash, defined: plan.stateHash, fields },
+  )
+}
+
+function changedFields(defined: StatePlan, served: StatePlan): string[] {
+  const names = new Set([...Object.keys(defined), ...Object.keys(served)]) as Set<keyof StatePlan>
+  return [...names].filter((name) => JSON.stringify(defined[name]) !== JSON.stringify(served[name]))
+}

@@ -1,0 +1,110 @@
+/**
+ * The port behind which every store stands: named lanes of rows, one record per lane, and the layout of each view.
+ *
+ * The rules (who may write, what regresses together) are in the header of `lane.ts`; a store only has to make each method
+ * atomic as it says.
+ */
+
+/** A lane of one generation of one state. Everything stored is named by it; the parts are free of `/` and NUL. */
+export interface LaneName {
+  readonly namespace: string
+  readonly stateHash: string
+  readonly generation: number
+  /** `h3` = history lane 3; `clicks.0` = input log `clicks`, shard 0. */
+  readonly lane: string
+}
+
+/** Who owns a lane: a stored counter that only grows, and a nonce that tells two takers of one counter apart. */
+export interface LaneToken {
+  readonly counter: number
+  readonly nonce: string
+}
+
+export interface LaneRecord {
+  readonly token: LaneToken
+  /** Bumped by every write. */
+  readonly sequence: number
+  /** Every event at or before it is in the rows; -1 = none yet. Positions are the log's. */
+  readonly marker: number
+  /** Hash of the record at the marker, as the source gives it; empty where it has none. */
+  readonly markerHash: string
+  /** No row holds an event beyond it. Never decreases. */
+  readonly flushingTo: number
+  readonly layoutVersion: number
+}
+
+/** Everything in one write lands together. Positions and versions only grow: the store keeps the higher of stored and given. */
+export interface LaneWrite {
+  /** Absolute rows. The applied position in a row's header is kept at the higher of stored and given; the rest is replaced. */
+  readonly rows?: readonly StoredRow[]
+  readonly flushingTo?: number
+  readonly marker?: { readonly position: number; readonly hash: string }
+  readonly layoutVersion?: number
+  /** Pieces of the checkpoint that a later write (or this one) names by hash. */
+  readonly segments?: readonly Uint8Array[]
+  readonly checkpoint?: CheckpointManifest
+}
+
+export interface StoredRow {
+  readonly key: Uint8Array
+  /** At least ROW_APPLIED_BYTE + 8 bytes; the core owns the format, the store knows its applied position alone. */
+  readonly bytes: Uint8Array
+}
+
+/** Where the applied position lies in a row: a little-endian int64. */
+export const ROW_APPLIED_BYTE = 8
+
+/** Late clock, dedupe, counters at a position that the marker has reached. Bytes are the engine's own and opaque here. */
+export interface Checkpoint {
+  readonly position: number
+  /** Immutable pieces of at most SEGMENT_BYTES_MAX bytes; the last two checkpoints are kept. */
+  readonly segments: readonly Uint8Array[]
+}
+
+/** Names segments that are already stored, by `segmentHash`; it is what makes them a checkpoint. */
+export interface CheckpointManifest {
+  readonly position: number
+  readonly segments: readonly string[]
+}
+
+/** A segment travels in one write, and a shared store must not be held longer than about a millisecond by one. */
+export const SEGMENT_BYTES_MAX = 1 << 20
+
+/**
+ * - `ok`: written, sequence is one higher
+ * - `fenced`: a higher counter, or an equal one with another nonce, is stored: leave the lane
+ * - `regressed`: a lower counter, or another sequence under our token: the store lost writes; drop all memory of the lane
+ */
+export type WriteOutcome = 'ok' | 'fenced' | 'regressed'
+
+export interface RowRead {
+  readonly lane: LaneName
+  readonly key: Uint8Array
+}
+
+export interface Store {
+  /** Rows and segments in one write should not exceed this by more than one row: how long the store may be busy with it. */
+  readonly writeBytesMax: number
+  /** Takes the lane (counter + 1, new nonce) and returns its record as it now stands, in one atomic step. */
+  takeLane(lane: LaneName, nonce: string): Promise<LaneRecord>
+  readLane(lane: LaneName): Promise<LaneRecord | undefined>
+  /**
+   * All or nothing, durable when it resolves. A retry of a write that landed (own token, sequence one ahead) answers `ok`.
+   * Throws STORE_UNAVAILABLE where it is unknown whether the write landed: repeat the same change, or drop the lane.
+   */
+  write(lane: LaneName, token: LaneToken, sequence: number, change: LaneWrite): Promise<WriteOutcome>
+  /** The newest checkpoint at or before `position` that is whole. */
+  readCheckpoint(lane: LaneName, position: number): Promise<Checkpoint | undefined>
+  /**
+   * One round trip. `sink` is called once per read, in order, with the stored bytes or undefined; the bytes are good only
+   * until `sink` returns.
+   */
+  readRows(reads: readonly RowRead[], sink: (index: number, bytes: Uint8Array | undefined) => void): Promise<void>
+  /** Every row of a lane, in key order: for inspection, parity and tests. */
+  scanRows(lane: LaneName): AsyncIterable<{ key: Uint8Array; bytes: Uint8Array }>
+  /** The view's layout, a small versioned JSON value; undefined before first use. */
+  readLayout(namespace: string, view: string): Promise<string | undefined>
+  /** Replaces the layout if the stored one still equals `expected` (undefined = none yet); false when it does not. */
+  writeLayout(namespace: string, view: string, expected: string | undefined, layout: string): Promise<boolean>
+  close(): Promise<void>
+}
