@@ -4,7 +4,15 @@
  * usage: node baseline-process.js fold|keys|merge FILE; the datasets and variants are those of the claims of these names
  */
 import { createInterface } from 'node:readline'
-import { addTiles, foldColumns, foldEvents, internStrings, mergeTiles, type StoredTile, type TileMap } from './baseline.ts'
+import {
+  addTiles,
+  foldColumns,
+  foldEvents,
+  internStrings,
+  mergeTiles,
+  type StoredTile,
+  type TileMap,
+} from './baseline.ts'
 import { addAggregates, Checksum } from './checksum.ts'
 import { type Measure, timed } from './contest.ts'
 import { type Dataset, readDataset } from './dataset.ts'

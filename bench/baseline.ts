@@ -39,7 +39,10 @@ export function foldColumns<Key>(
 
 function foldEvent<Key>(tilesOf: TileMap<Key>, key: Key, time: number, value: number, stepMs: number): void {
   let tiles = tilesOf.get(key)
-  if (tiles === undefined) tilesOf.set(key, (tiles = new Map()))
+  if (tiles === undefined) {
+    tiles = new Map()
+    tilesOf.set(key, tiles)
+  }
   const number = Math.floor(time / stepMs)
   const tile = tiles.get(number)
   if (tile === undefined) {
@@ -107,7 +110,10 @@ export function internStrings(text: Buffer, offsets: Uint32Array | Int32Array): 
   for (let i = 0; i < ids.length; i++) {
     const key = text.toString('utf8', offsets[i]!, offsets[i + 1]!)
     let id = idOf.get(key)
-    if (id === undefined) idOf.set(key, (id = idOf.size))
+    if (id === undefined) {
+      id = idOf.size
+      idOf.set(key, id)
+    }
     ids[i] = id
   }
   return ids

@@ -5,8 +5,8 @@
  * that favours DuckDB a little, since the engine's tiles stay where they are, ready to be stored. All groups are read and
  * checksummed once, and every timed round must give the totals of that round.
  */
-import { DuckDBDataChunk, type DuckDBConnection, DuckDBInstance, BIGINT, DOUBLE, INTEGER } from '@duckdb/node-api'
-import { Checksum, addAggregates } from './checksum.ts'
+import { BIGINT, DOUBLE, type DuckDBConnection, DuckDBDataChunk, DuckDBInstance, INTEGER } from '@duckdb/node-api'
+import { addAggregates, Checksum } from './checksum.ts'
 import type { Contender } from './contest.ts'
 import { createKeys, keyStrings, STEP_MS, toInt64, type Workload } from './workload.ts'
 
@@ -98,7 +98,8 @@ async function checksumOf(
 ): Promise<string> {
   const checksum = new Checksum()
   const firstTile = workload.startMs / STEP_MS
-  const numbered = by === 'entity' ? groups : `SELECT entity, tile, n, total, low, high, newest FROM (${groups}) JOIN keys USING (key)`
+  const numbered =
+    by === 'entity' ? groups : `SELECT entity, tile, n, total, low, high, newest FROM (${groups}) JOIN keys USING (key)`
   const result = await connection.stream(numbered)
   for (let chunk = await result.fetchChunk(); chunk && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
     const [entities, tiles, counts, sums, mins, maxs, lasts] = chunk.getColumns() as (number | bigint)[][]

@@ -4,7 +4,14 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createInterface, type Interface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
 import type { Contender, Measure } from './contest.ts'
+
+/** Starts plain JavaScript on a dataset (baseline-process.ts); runs compiled only, as `npm run bench` does. */
+export function startBaseline(program: 'fold' | 'keys' | 'merge', dataset: string): Promise<ContenderProcess> {
+  const script = fileURLToPath(new URL('./baseline-process.js', import.meta.url))
+  return ContenderProcess.start('JavaScript', process.execPath, [script, program, dataset])
+}
 
 export class ContenderProcess {
   private readonly child: ChildProcess
@@ -27,7 +34,9 @@ export class ContenderProcess {
       else this.early.push(line)
     })
     this.child.on('error', (error) => this.fail(error))
-    this.child.on('close', (code, signal) => this.fail(new Error(`cannot run ${name}: it ended with ${signal ?? code}`)))
+    this.child.on('close', (code, signal) =>
+      this.fail(new Error(`cannot run ${name}: it ended with ${signal ?? code}`)),
+    )
     // Writing to a child that has died must not kill the harness; `close` reports the death.
     this.child.stdin!.on('error', () => {})
   }

@@ -43,7 +43,8 @@ export function formatSummary(rows: readonly Row[]): string {
   const judged = rows.filter((row) => row.reached !== undefined)
   const missed = judged.filter((row) => !row.reached)
   const lines = missed.map(
-    (row) => `  ${row.claim}: ${row.title}, ${row.contender}: ${formatRatio(row.ratio!, row.target)}, target ${formatTarget(row.target!)}`,
+    (row) =>
+      `  ${row.claim}: ${row.title}, ${row.contender}: ${formatRatio(row.ratio!, row.target)}, target ${formatTarget(row.target!)}`,
   )
   return [`\n${judged.length - missed.length} of ${judged.length} targets reached`, ...lines].join('\n')
 }

@@ -112,7 +112,9 @@ export function createTileWorkload(entityCount: number, requestCount: number, se
       times: times.subarray(0, events),
       values: values.subarray(0, events),
     },
-    requests: Uint32Array.from({ length: requestCount }, (_, i) => (inTurn ? i % entityCount : random.below(entityCount))),
+    requests: Uint32Array.from({ length: requestCount }, (_, i) =>
+      inTurn ? i % entityCount : random.below(entityCount),
+    ),
   }
 }
 

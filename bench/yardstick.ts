@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, renameSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Peer } from './contest.ts'
 import { cacheDirectory, projectRoot } from './places.ts'
 import { ContenderProcess } from './process.ts'
 
@@ -15,6 +16,18 @@ export type Yardstick = 'fold' | 'keys' | 'merge'
 export async function startYardstick(name: Yardstick, dataset: string): Promise<ContenderProcess | undefined> {
   const binary = compile(name)
   return binary === undefined ? undefined : ContenderProcess.start(`${name}.c`, binary, [dataset])
+}
+
+/** Its variants as peers: label, variant, and the most that ours may cost, where that is claimed. None without gcc. */
+export function yardstickPeers(
+  yardstick: ContenderProcess | undefined,
+  variants: readonly (readonly [label: string, variant: string, limit?: number])[],
+): Peer[] {
+  if (!yardstick) return []
+  return variants.map(([label, variant, limit]) => ({
+    contender: yardstick.contender(label, variant),
+    target: limit === undefined ? undefined : { kind: 'cost', limit },
+  }))
 }
 
 let compiler: string | undefined

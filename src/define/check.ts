@@ -257,7 +257,7 @@ export function readObject(
     return undefined
   }
   for (const key of Object.keys(value)) {
-    if (!keys.includes(key)) problems.add([...path, key], `got unknown key ${JSON.stringify(key)}${suggest(key, keys)}`)
+    if (!keys.includes(key)) problems.add([...path, key], `got unknown key ${JSON.stringify(key)}${suggest(key, keys)}`, { key: true })
   }
   return value as Record<string, unknown>
 }

@@ -129,7 +129,7 @@ function attempt<T>(text: string, path: Path, problems: Problems, work: () => T)
     return work()
   } catch (error) {
     if (!(error instanceof ExpressionError)) throw error
-    problems.add(path, `in ${show(text)}: ${error.message}`, 'EXPRESSION_INVALID', error.at)
+    problems.add(path, `in ${show(text)}: ${error.message}`, { code: 'EXPRESSION_INVALID', offset: error.at })
     return undefined
   }
 }
@@ -139,7 +139,7 @@ function compileFilter(view: ViewDefinition, problems: Problems): Projection | u
   if (text === undefined) return undefined
   const filter = attempt(text, ['filter'], problems, () => project(text, view.source.columns))
   if (filter !== undefined && filter.type !== 'bool') {
-    problems.add(['filter'], `in ${show(text)}: got ${filter.type}, expected bool`, 'EXPRESSION_INVALID')
+    problems.add(['filter'], `in ${show(text)}: got ${filter.type}, expected bool`, { code: 'EXPRESSION_INVALID' })
   }
   return filter
 }

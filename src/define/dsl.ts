@@ -15,7 +15,7 @@
 import type { TimeUnit } from '../model/columns.ts'
 import type { FeatureValue, ValueType } from '../model/plan.ts'
 import { checkView } from './check.ts'
-import { type Origin, type Path, Problems } from './problems.ts'
+import { type Origin, type Path, Problems, type Spot } from './problems.ts'
 import type { AGGREGATION_OPS, AggregationOp, LatePolicy, ViewDefinition } from './view.ts'
 
 // ---- columns ---------------------------------------------------------------------------------------------------------
@@ -214,7 +214,7 @@ const CAMEL_KEYS: Record<string, string> = { head_step: 'headStep', max_future: 
 function originOf(name: unknown): Origin {
   const view = typeof name === 'string' ? `view ${JSON.stringify(name)}` : 'a view'
   return {
-    locate(path: Path, offset?: number) {
+    locate(path: Path, { offset }: Spot = {}) {
       const keys = path.map((key, i) =>
         typeof key === 'number' ? `[${key}]` : `${i > 0 ? '.' : ''}${CAMEL_KEYS[key] ?? key}`,
       )

@@ -12,15 +12,19 @@ import type { LevelPlan } from '../model/plan.ts'
 import { formatDuration } from '../model/time.ts'
 import { LIMITS, type ViewDefinition } from './view.ts'
 
+/** Steps that people choose, to suggest. */
+const ROUND_STEPS_MS = [3600, 1800, 900, 600, 300, 120, 60, 30, 15, 10, 5, 2, 1].map((seconds) => seconds * 1000)
+
 /** Tail step of a window, or why there is none. */
 export function tailStep(lengthMs: number, tilesMs: readonly number[]): { stepMs: number } | { problem: string } {
   const finest = tilesMs[0]!
   const window = formatDuration(lengthMs)
   if (lengthMs < LIMITS.tailSteps * finest) {
-    const needed = Math.floor(lengthMs / LIMITS.tailSteps / 1000) * 1000
-    const finer = needed >= LIMITS.stepMsMin ? `tiles of ${formatDuration(needed)} or finer` : `a window of ${LIMITS.tailSteps}s or more`
+    const step = ROUND_STEPS_MS.find((each) => each * LIMITS.tailSteps <= lengthMs && finest % each === 0)
+    const remedy =
+      step === undefined ? `a window of ${LIMITS.tailSteps}s or more` : `tiles that start with ${formatDuration(step)}`
     return {
-      problem: `got window ${window} over tiles of ${formatDuration(finest)}, expected at least ${LIMITS.tailSteps} tiles in a window: use ${finer} ("edges: exact" is not in this version)`,
+      problem: `got window ${window} over tiles of ${formatDuration(finest)}, expected at least ${LIMITS.tailSteps} tiles in a window: use ${remedy} ("edges: exact" is not in this version)`,
     }
   }
   const steps = tilesMs.filter((step) => step * LIMITS.tailSteps <= lengthMs && lengthMs % step === 0)

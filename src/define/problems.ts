@@ -16,9 +16,17 @@ export interface Position {
   readonly column?: number
 }
 
-/** Where a definition came from. `offset` counts characters into the text at `path`, for errors inside an expression. */
+/** What exactly is meant at a path; the value, if nothing is said. */
+export interface Spot {
+  /** The key, not its value. */
+  readonly key?: boolean
+  /** Characters into the text there, for errors inside an expression. */
+  readonly offset?: number
+}
+
+/** Where a definition came from. */
 export interface Origin {
-  locate(path: Path, offset?: number): Position
+  locate(path: Path, spot?: Spot): Position
 }
 
 export interface Problem {
@@ -37,8 +45,8 @@ export class Problems {
     this.#origin = origin
   }
 
-  add(path: Path, message: string, code: ErrorCode = 'DEFINITION_INVALID', offset?: number): void {
-    this.#found.push({ code, message, position: this.#origin.locate(path, offset) })
+  add(path: Path, message: string, { code = 'DEFINITION_INVALID', ...spot }: Spot & { code?: ErrorCode } = {}): void {
+    this.#found.push({ code, message, position: this.#origin.locate(path, spot) })
   }
 
   get count(): number {
@@ -47,7 +55,12 @@ export class Problems {
 
   /** Throws a TilefoldError with every problem in its message and in `details.problems`; returns when there are none. */
   finish(): void {
-    if (this.#found.length > 0) throw definitionError(this.#found)
+    if (this.#found.length > 0) throw this.error()
+  }
+
+  /** The error for what was found so far: at least one problem. */
+  error(): TilefoldError {
+    return definitionError(this.#found)
   }
 }
 

@@ -8,7 +8,10 @@ export const ERRORS = {
   DEFINITION_INVALID: { status: 400, means: 'a definition breaks a rule; the message names file, line and column' },
   DEFINITION_SYNTAX: { status: 400, means: 'a definition file is not the YAML it should be' },
   DEFINITION_CHANGED: { status: 409, means: 'the definition needs other state than the one the store holds' },
-  EXPRESSION_INVALID: { status: 400, means: 'a SQL expression is malformed, badly typed or uses an unsupported operation' },
+  EXPRESSION_INVALID: {
+    status: 400,
+    means: 'a SQL expression is malformed, badly typed or uses an unsupported operation',
+  },
   // Input
   SOURCE_NOT_FOUND: { status: 404, means: 'a file or directory of the source is not there' },
   SOURCE_CORRUPT: { status: 422, means: 'a file of the source cannot be read as what it claims to be' },

@@ -15,7 +15,10 @@ const encoder = new TextEncoder()
  * A single text part is its UTF-8 bytes; several parts stand one behind the other, text with its length (u32) before it,
  * int64 as 8 bytes, bool as one; all little-endian. Throws REQUEST_INVALID naming the part.
  */
-export function encodeKey(parts: readonly { name: string; type: 'utf8' | 'int64' | 'bool' }[], values: readonly unknown[]): Uint8Array {
+export function encodeKey(
+  parts: readonly { name: string; type: 'utf8' | 'int64' | 'bool' }[],
+  values: readonly unknown[],
+): Uint8Array {
   if (parts.length === 1 && parts[0]!.type === 'utf8') return boundedKey(textBytes(parts[0]!.name, values[0]))
   const chunks: Uint8Array[] = []
   for (const [i, part] of parts.entries()) {
@@ -65,14 +68,20 @@ function int64Of(name: string, value: unknown): bigint {
 
 function boundedKey(key: Uint8Array): Uint8Array {
   if (key.length > KEY_BYTES_MAX) {
-    throw new TilefoldError('REQUEST_INVALID', `cannot use entity key: got ${key.length} bytes, expected at most ${KEY_BYTES_MAX}`)
+    throw new TilefoldError(
+      'REQUEST_INVALID',
+      `cannot use entity key: got ${key.length} bytes, expected at most ${KEY_BYTES_MAX}`,
+    )
   }
   return key
 }
 
 function badKey(name: string, value: unknown, expected: string): TilefoldError {
   const got = typeof value === 'bigint' ? `${value}` : (JSON.stringify(value)?.slice(0, 60) ?? 'nothing')
-  return new TilefoldError('REQUEST_INVALID', `cannot use entity key part ${JSON.stringify(name)}: got ${got}, expected ${expected}`)
+  return new TilefoldError(
+    'REQUEST_INVALID',
+    `cannot use entity key part ${JSON.stringify(name)}: got ${got}, expected ${expected}`,
+  )
 }
 
 /**

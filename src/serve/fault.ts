@@ -23,8 +23,8 @@ export function faultOf(cause: unknown): Fault {
 /** The HTTP layer's own refusals carry a status; only those that are the caller's doing are told. */
 function fromFramework(cause: unknown): TilefoldError | undefined {
   const { statusCode, code, message } = (cause ?? {}) as { statusCode?: unknown; code?: unknown; message?: unknown }
-  if (code === 'ECONNRESET' || code === 'HPE_HEADER_OVERFLOW') {
-    return new TilefoldError('REQUEST_INVALID', 'cannot read the request: its header is too large or cut off')
+  if (code === 'HPE_HEADER_OVERFLOW') {
+    return new TilefoldError('REQUEST_TOO_LARGE', 'cannot read the request: its header is over the limit')
   }
   if (code === 'ERR_HTTP_REQUEST_TIMEOUT') {
     return new TilefoldError('REQUEST_TIMEOUT', 'cannot read the request: it did not arrive in time')

@@ -9,6 +9,7 @@
  *   GET  /readyz        the store answers, every view has something to answer from, the core is warm; fails once it drains
  * ```
  */
+import { STATUS_CODES } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { TilefoldError } from '../model/errors.ts'
@@ -137,7 +138,7 @@ function createApp(limits: ServerLimits, onFault: (cause: unknown) => void): Fas
       if (cause.code === 'ECONNRESET' || !socket.writable) return
       const { status, body } = faultOf(cause)
       socket.end(
-        `HTTP/1.1 ${status} Bad Request\r\ncontent-type: application/json; charset=utf-8\r\n` +
+        `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: application/json; charset=utf-8\r\n` +
           `content-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
       )
     },

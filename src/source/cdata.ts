@@ -41,11 +41,12 @@ interface Planned {
   readonly textStart: number
 }
 
-/** The columns of the struct array at `address`, in the order wanted. */
+/** The columns of the struct array at `address`, in the order wanted, in a buffer of `allocate`'s. */
 export function copyColumns(
   memory: ArrayBuffer,
   address: number,
   wanted: readonly WantedColumn[],
+  allocate: (bytes: number) => ArrayBuffer,
 ): { readonly length: number; readonly columns: readonly Column[] } {
   const cells = new DataView(memory)
   const length = readLong(cells, address + LENGTH)
@@ -63,7 +64,7 @@ export function copyColumns(
     const array = cells.getUint32(children + 4 * each.child, true)
     return planColumn(cells, array, rowOffset, length, each, part)
   })
-  const out = new ArrayBuffer(total)
+  const out = allocate(total)
   const take = ({ from, bytes, to }: Part): Uint8Array => {
     const copy = new Uint8Array(out, to, bytes)
     copy.set(new Uint8Array(memory, from, bytes))

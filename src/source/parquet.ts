@@ -32,6 +32,7 @@ import { BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, type Source, type SourceBatch, type
 
 type Decoder = typeof import('parquet-wasm')
 type RecordBatch = import('parquet-wasm').RecordBatch
+type Allocate = (bytes: number) => ArrayBuffer
 
 /** Rows decoded at once; some 30 MB at five columns. */
 const SLICE_ROWS = 524_288
@@ -103,6 +104,7 @@ export async function* readRowGroups(
   signal?: AbortSignal,
 ): AsyncGenerator<SourceBatch, void, undefined> {
   const batchRows = Math.min(options.batchRows ?? BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX)
+  const allocate = options.reuseBuffers === true ? reusedBuffer() : (bytes: number) => new ArrayBuffer(bytes)
   const wanted = groups.filter((group) => group.rows > 0 && group.firstPosition + group.rows > fromPosition)
   const rowsTotal = countRows(groups)
   let rowsDone = rowsTotal - countRows(wanted)
@@ -123,7 +125,7 @@ export async function* readRowGroups(
       const skipped = Math.max(0, fromPosition - group.firstPosition)
       let position = group.firstPosition + skipped
       rowsDone += skipped
-      for (const { length, columns } of reader.decode(loaded, skipped, batchRows)) {
+      for (const { length, columns } of reader.decode(loaded, skipped, batchRows, allocate)) {
         rowsDone += length
         yield {
           batch: { length, columns, positions: position },
@@ -245,7 +247,7 @@ class ParquetReader {
   }
 
   /** The rows behind the first `skipped`, in batches. */
-  *decode({ rowGroup, rows, chunks, bytes }: LoadedRowGroup, skipped: number, batchRows: number) {
+  *decode({ rowGroup, rows, chunks, bytes }: LoadedRowGroup, skipped: number, batchRows: number, allocate: Allocate) {
     const stated = chunks.reduce((sum, chunk) => sum + chunk.uncompressedBytes, 0)
     let sliceRows = Math.max(batchRows, Math.min(SLICE_ROWS, Math.floor((SLICE_BYTES * rows) / (stated + 1))))
     for (let done = skipped; done < rows; ) {
@@ -267,7 +269,7 @@ class ParquetReader {
         if (found !== limit)
           throw this.corrupt(rowGroup, `got ${done + found} rows, expected ${rows} as the footer says`)
         for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
-          yield takeBatch(decoder, batch, this.wanted)
+          yield takeBatch(decoder, batch, this.wanted, allocate)
         }
       } finally {
         for (const batch of batches) batch.free()
@@ -317,10 +319,10 @@ function decodeSlice(bytes: Uint8Array, offset: number, limit: number, batchSize
 }
 
 /** Copies a batch out of the decoder's memory and frees it there. */
-function takeBatch(decoder: Decoder, batch: RecordBatch, wanted: readonly WantedColumn[]) {
+function takeBatch(decoder: Decoder, batch: RecordBatch, wanted: readonly WantedColumn[], allocate: Allocate) {
   const exported = batch.intoFFI()
   try {
-    return copyColumns(decoder.wasmMemory().buffer as ArrayBuffer, exported.arrayAddr(), wanted)
+    return copyColumns(decoder.wasmMemory().buffer as ArrayBuffer, exported.arrayAddr(), wanted, allocate)
   } finally {
     exported.free()
   }
@@ -381,6 +383,15 @@ async function readBytes(handle: FileHandle, start: number, length: number, file
     done += bytesRead
   }
   return bytes
+}
+
+/** One buffer for batch after batch, grown as needed. */
+function reusedBuffer(): Allocate {
+  let buffer = new ArrayBuffer(0)
+  return (bytes) => {
+    if (buffer.byteLength < bytes) buffer = new ArrayBuffer(bytes)
+    return buffer
+  }
 }
 
 function countRows(groups: readonly RowGroup[]): number {

@@ -26,6 +26,11 @@ export interface SourceOptions {
   readonly inputs: readonly InputColumn[]
   /** Rows per batch at most; 8,192 unless told. The core is fastest with 4,096 to 16,384. */
   readonly batchRows?: number
+  /**
+   * The next batch may overwrite the buffers of the one before: for a reader that is done with a batch when it asks for
+   * the next. Saves an allocation per batch where the source copies (Parquet: a fifth of its time).
+   */
+  readonly reuseBuffers?: boolean
   /** Called for each record that cannot become a row; the rest goes on. Row formats only: columns fail as a whole. */
   readonly onReject?: (record: RejectedRecord) => void
   /** Called with what looks wrong and is no error: a column that no row has, a file without an end mark. */

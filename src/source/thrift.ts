@@ -48,7 +48,7 @@ export class ThriftReader {
     }
   }
 
-  /** An i16, i32 or i64 within the whole numbers that a double holds. */
+  /** An i16, i32 or i64 within ±2^52, where its zigzag form is still exact in a double: no file is as long. */
   integer(): number {
     let value = 0
     for (let scale = 1; ; scale *= 128) {
@@ -58,7 +58,7 @@ export class ThriftReader {
       if (scale > 2 ** 56) throw new RangeError('a number is longer than 64 bits')
     }
     const whole = value % 2 === 0 ? value / 2 : -(value + 1) / 2
-    if (value > Number.MAX_SAFE_INTEGER) throw new RangeError(`a number is beyond 2^53: about ${whole}`)
+    if (value > Number.MAX_SAFE_INTEGER) throw new RangeError(`a number is beyond 2^52: about ${whole}`)
     return whole
   }
 

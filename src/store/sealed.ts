@@ -21,9 +21,9 @@ export function unseal<T extends object>(sealed: Buffer, what: string): T {
   if (sealed.length < 4 || sealed.readUInt32LE(0) !== crc32(json)) {
     throw new TilefoldError('STORE_FORMAT', `cannot read ${what}: its checksum does not match; it is damaged`)
   }
-  const value = JSON.parse(json.toString()) as T & { v: number }
-  if (value.v !== VERSION) {
-    throw new TilefoldError('STORE_FORMAT', `cannot read ${what}: unknown version; got ${value.v}, expected ${VERSION}`)
+  const { v, ...value } = JSON.parse(json.toString()) as T & { v: number }
+  if (v !== VERSION) {
+    throw new TilefoldError('STORE_FORMAT', `cannot read ${what}: unknown version; got ${v}, expected ${VERSION}`)
   }
-  return value
+  return value as unknown as T
 }

@@ -16,6 +16,7 @@ function stateOf(changes: Partial<StatePlan> = {}): StatePlan {
     inputs: [],
     program: '',
     registers: { time: 0, entity: [1], filter: -1, columns: [], id: -1 },
+    expressions: { time: 'ts' },
     entity: [{ name: 'user', type: 'utf8' }],
     columns: [],
     partials: [],

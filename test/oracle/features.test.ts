@@ -41,6 +41,7 @@ function planOf(
       inputs: [],
       program: '',
       registers: { time: 0, entity: [1], filter: -1, columns: [2, 3], id: -1 },
+      expressions: { time: 'ts' },
       entity: [{ name: 'user', type: 'utf8' }],
       columns: [
         { name: 'x', type, ...(own.includes(type) && { scale: changes.scale ?? 0 }) },

@@ -23,7 +23,10 @@ describe('the laws', () => {
     let rows = 0
     let values = 0
     for (let seed = 0; seed < 40; seed++) {
-      const report = await checkLaws(async (options) => new NaiveSubject(options), seed, { count: 40 })
+      const report = await checkLaws(async (options) => new NaiveSubject(options), seed, {
+        count: 40,
+        ...(seed % 4 === 0 && { slackMs: 60_000 }),
+      })
       scripts += report.scripts
       rows += report.rowsCompared
       values += report.valuesCompared

@@ -10,6 +10,7 @@ const STATE: StatePlan = {
   inputs: [],
   program: '',
   registers: { time: 0, entity: [1], filter: -1, columns: [2], id: -1 },
+  expressions: { time: 'ts' },
   entity: [{ name: 'user', type: 'utf8' }],
   columns: [{ name: 'x', type: 'float64' }],
   partials: [],

@@ -4,6 +4,8 @@
  * and close for reading, over and over. fill: write until it fails. write: so many writes, then close. displace: take the
  * writer's place by hand.
  */
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { open } from 'lmdb'
 import type { TilefoldError } from '../../src/model/errors.ts'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
@@ -45,8 +47,10 @@ if (role === 'churn') {
 
 if (role === 'peek') {
   let last = 0
-  for (let i = 1; i <= 150; i++) {
+  writeFileSync(join(path, 'started'), '')
+  for (let i = 1; i <= 60; i++) {
     const store = createLmdbStore({ path, readOnly: true })
+    if (i === 1) writeFileSync(join(path, 'opened'), '')
     const { sequence, flushingTo } = (await store.readLane(lane))!
     if (sequence < last) throw new Error(`went back from ${last} to ${sequence}`)
     last = sequence
@@ -55,7 +59,7 @@ if (role === 'peek') {
     })
     await store.close()
   }
-  console.log('seen 150')
+  console.log('seen 60')
 }
 
 if (role === 'fill') {

@@ -302,7 +302,8 @@ describe('an LMDB store under faults', () => {
       const child = await startWriter('written', path, 'churn')
       // A reader that comes and goes beside the writer.
       const opened = openStore({ path, readOnly: true })
-      await expectWhole(opened, LANE)
+      const lived = (await rowsOf(opened, LANE)).map((row) => appliedOf(row.bytes))
+      expect(new Set(lived).size, `got rows of several writes: ${lived}`).toBe(1)
       await opened.close()
       await new Promise((resolve) => setTimeout(resolve, random.below(80)))
       await kill(child)
@@ -317,12 +318,41 @@ describe('an LMDB store under faults', () => {
   it('loses no commit to processes that open and close beside the writer', async () => {
     const path = newDirectory()
     const churning = await startWriter('written', path, 'churn')
-    const readers = [1, 2].map(() => startWriter('seen 150', path, 'peek'))
+    const readers = [1, 2].map(() => startWriter('seen 60', path, 'peek'))
     await Promise.all(readers)
     // The writer checks each of its own commits; it would have ended.
     expect(churning.exitCode).toBeNull()
     await kill(churning)
     await expectWhole(openStore({ path }), LANE)
+  })
+
+  it('neither opens nor commits while another process does', async () => {
+    const path = newDirectory()
+    await startWriter('written', path, 'churn')
+    const reader = openStore({ path, readOnly: true })
+    const options = { path: join(path, 'gate'), noSubdir: false, overlappingSync: false }
+    const gate = open<Buffer, Buffer>(options)
+    const opener = startWriter('seen 60', path, 'peek')
+    const marks = ['started', 'opened'].map((mark) => join(path, mark))
+    const sequences: number[] = []
+    const opened: boolean[] = []
+    gate.transactionSync(() => {
+      // The transaction ends with the promise; until then this process holds the gate.
+      const held = async () => {
+        while (!existsSync(marks[0]!)) await new Promise((resolve) => setTimeout(resolve, 5))
+        for (let i = 0; i < 5; i++) {
+          sequences.push((await reader.readLane(LANE))!.sequence)
+          opened.push(existsSync(marks[1]!))
+          await new Promise((resolve) => setTimeout(resolve, 40))
+        }
+      }
+      return held()
+    })
+    await opener
+    await gate.close()
+    expect(opened).toEqual([false, false, false, false, false])
+    expect(new Set(sequences).size, `got ${sequences}`).toBe(1)
+    expect((await reader.readLane(LANE))!.sequence).toBeGreaterThan(sequences[0]!)
   })
 
   it('applies nothing of a write that the disk has no room for, and goes on once there is room', async () => {

@@ -72,17 +72,27 @@ describe('drawn cases', () => {
   it('keep the promises a plan makes: steps divide, tails fit, windows reach nothing that is gone', () => {
     for (const seed of SEEDS) {
       const { state, windows, features } = drawCase(seed).plan
-      for (const [level, { stepMs, keepMs }] of state.ladder.entries()) {
-        if (level > 0) expect(stepMs % state.ladder[level - 1]!.stepMs).toBe(0)
+      const { ladder, head } = state
+      const coarsestMs = ladder[ladder.length - 1]!.stepMs
+      for (const [level, { stepMs, keepMs }] of ladder.entries()) {
+        const parentMs = ladder[level + 1]?.stepMs ?? stepMs
+        expect(parentMs % stepMs).toBe(0)
+        expect(keepMs % stepMs).toBe(0)
+        expect(keepMs, `seed ${seed}`).toBeGreaterThanOrEqual(parentMs)
         for (const { lengthMs, tailStepMs } of windows) {
-          if (tailStepMs <= stepMs) expect(keepMs, `seed ${seed}`).toBeGreaterThanOrEqual(lengthMs + tailStepMs)
+          if (tailStepMs === stepMs) expect(keepMs, `seed ${seed}`).toBeGreaterThanOrEqual(lengthMs + stepMs)
+          if (coarsestMs === stepMs) expect(keepMs, `seed ${seed}`).toBeGreaterThanOrEqual(lengthMs + stepMs)
         }
       }
       for (const { lengthMs, tailStepMs } of windows) {
-        expect(state.ladder.some(({ stepMs }) => stepMs === tailStepMs)).toBe(true)
+        const stepsMs = ladder.slice(head.kind === 'step' ? 1 : 0).map((level) => level.stepMs)
+        expect(stepsMs).toContain(tailStepMs)
+        expect(lengthMs % tailStepMs).toBe(0)
         expect(12 * tailStepMs).toBeLessThanOrEqual(lengthMs)
         expect(state.retentionMs).toBeGreaterThanOrEqual(lengthMs)
       }
+      expect(state.lateness.allowedMs).toBeLessThanOrEqual(state.retentionMs)
+      expect(state.dedupe?.withinMs ?? 0).toBeLessThanOrEqual(state.retentionMs)
       expect(new Set(features.map(({ name }) => name)).size, `seed ${seed}: names`).toBe(features.length)
     }
   })

@@ -1,10 +1,10 @@
 /**
- * Random plans: every mix of columns, operations, windows, ladders, heads and policies, with a column program that loads
- * and nothing else. Plans made from definitions are tested where definitions are; these reach corners that no definition
+ * Random plans: every mix of columns, operations, windows, ladders, heads and policies, with a column program that
+ * loads and hardly more. Plans made from definitions are tested where definitions are; these reach corners that no definition
  * would spell.
  */
-import { createHash } from 'node:crypto'
 import {
+  EXPR_CAST,
   EXPR_LOAD,
   INSTRUCTION_BYTES,
   PROGRAM_HEADER_BYTES,
@@ -19,10 +19,9 @@ import {
   TYPE_UTF8,
   UNIT_MS,
 } from '../../assembly/layout.ts'
+import { hashDefinition, hashState } from '../../src/define/hash.ts'
 import type { PhysicalType } from '../../src/model/columns.ts'
 import type {
-  FeatureOp,
-  FeaturePlan,
   InputColumn,
   LevelPlan,
   PartialPlan,
@@ -32,7 +31,7 @@ import type {
   ValueType,
   WindowPlan,
 } from '../../src/model/plan.ts'
-import { formatDuration } from '../../src/model/time.ts'
+import { drawFeatures, drawProjections } from './aggregations.ts'
 import { ID_INPUT, KEEP_INPUT, TIME_INPUT } from './batches.ts'
 import type { Random } from './random.ts'
 
@@ -53,23 +52,21 @@ export interface PlanOptions {
   readonly ladderMs?: readonly number[]
   /** Columns at most. */
   readonly columns?: number
+  /** Given: a plan that a definition with this slack would compile to, with tail steps by the rule. */
+  readonly slackMs?: number
 }
 
 export function drawPlan(random: Random, options: PlanOptions = {}): Plan {
   const head = options.head ?? (random.chance(0.75) ? 'raw' : 'step')
   const ladderMs = options.ladderMs ?? random.pick(LADDERS_MS[head])
-  const windows = drawWindows(random, ladderMs)
+  const windows = drawWindows(random, tileSteps(head, ladderMs), options.slackMs !== undefined)
   const columns = drawProjections(random, options.columns ?? 4)
   const { partials, features } = drawFeatures(random, columns, windows)
-  const state = drawState(random, options, { head, ladderMs, windows, columns, partials })
-  return {
-    view: 'drawn',
-    state,
-    stateHash: hashOf(state),
-    features,
-    windows,
-    definitionHash: hashOf({ state, features, windows }),
-  }
+  const slackMs = options.slackMs ?? random.pick([0, 0, MINUTE, HOUR])
+  const state = drawState(random, options, { head, ladderMs, windows, columns, partials, slackMs })
+  const plan = { view: 'drawn', state, features, windows }
+  const stateHash = hashState(state)
+  return { ...plan, stateHash, definitionHash: hashDefinition(plan, stateHash) }
 }
 
 const LADDERS_MS: Record<'raw' | 'step', readonly (readonly number[])[]> = {
@@ -83,122 +80,41 @@ const LADDERS_MS: Record<'raw' | 'step', readonly (readonly number[])[]> = {
     [7 * SECOND, 70 * SECOND, 700 * SECOND],
     [SECOND, 2 * SECOND, 4 * SECOND, 8 * SECOND, 16 * SECOND],
   ],
-  step: [[SECOND, MINUTE, HOUR], [10 * SECOND, 5 * MINUTE, HOUR, DAY], [SECOND, 5 * SECOND], [MINUTE]],
+  // The first is the head's own step.
+  step: [
+    [SECOND, MINUTE, HOUR],
+    [10 * SECOND, 5 * MINUTE, HOUR, DAY],
+    [SECOND, 5 * SECOND],
+    [MINUTE, HOUR],
+  ],
 }
 
-/** One to four window lengths, most of them multiples of nothing; the start goes by a step of at most a twelfth. */
-function drawWindows(random: Random, ladderMs: readonly number[]): WindowPlan[] {
-  const finestMs = ladderMs[0]!
-  const coarsestMs = ladderMs[ladderMs.length - 1]!
+/** The steps that windows go by: a head's own sub-tiles are kept for the head alone. */
+function tileSteps(head: 'raw' | 'step', ladderMs: readonly number[]): readonly number[] {
+  return head === 'raw' ? ladderMs : ladderMs.slice(1)
+}
+
+/** One to four window lengths; the start goes by a step that divides the window and is at most a twelfth of it. */
+function drawWindows(random: Random, stepsMs: readonly number[], byRule: boolean): WindowPlan[] {
+  const finestMs = stepsMs[0]!
+  const coarsestMs = stepsMs[stepsMs.length - 1]!
   const candidates = [
     12 * finestMs,
-    13 * finestMs + 1,
-    ...ladderMs.map((stepMs) => 24 * stepMs),
-    12 * coarsestMs + 7,
-    7 * coarsestMs,
+    13 * finestMs,
+    ...stepsMs.map((stepMs) => 24 * stepMs),
+    12 * coarsestMs + finestMs,
+    Math.max(7 * coarsestMs, 12 * finestMs),
   ]
-  const lengths = new Set<number>()
-  for (let i = random.between(1, 4); i > 0; i--) lengths.add(Math.max(12 * finestMs, random.pick(candidates)))
+  const lengths = new Set(Array.from({ length: random.between(1, 4) }, () => random.pick(candidates)))
   return [...lengths]
     .sort((a, b) => a - b)
     .map((lengthMs) => {
-      const allowed = ladderMs.filter((stepMs) => stepMs * 12 <= lengthMs)
-      return { lengthMs, tailStepMs: random.chance(0.7) ? allowed[allowed.length - 1]! : random.pick(allowed) }
-    })
-}
-
-function drawProjections(random: Random, most: number): ProjectedColumn[] {
-  const types: ValueType[] = ['float64', 'float64', 'float64', 'int64', 'decimal', 'bool', 'utf8']
-  return Array.from({ length: random.below(most + 1) }, (_, i): ProjectedColumn => {
-    const type = random.pick(types)
-    return { name: `c${i}`, type, ...(type === 'decimal' && { scale: random.pick([0, 2, 9, 38]) }) }
-  })
-}
-
-const NUMERIC_OPS: readonly FeatureOp[] = [
-  'count',
-  'sum',
-  'mean',
-  'min',
-  'max',
-  'var_pop',
-  'var_samp',
-  'stddev_pop',
-  'stddev_samp',
-  'first',
-  'last',
-]
-const TEXT_OPS: readonly FeatureOp[] = ['count', 'first', 'last']
-
-/** `count(*)` over every window, and for each column some operations, each over some windows. */
-function drawFeatures(
-  random: Random,
-  columns: readonly ProjectedColumn[],
-  windows: readonly WindowPlan[],
-): { partials: PartialPlan[]; features: FeaturePlan[] } {
-  const partials: PartialPlan[] = []
-  const features: FeaturePlan[] = windows.map(({ lengthMs }, window) => ({
-    name: `count_${formatDuration(lengthMs)}`,
-    op: 'count',
-    partial: -1,
-    window,
-    type: 'int64',
-  }))
-  for (const [index, column] of columns.entries()) {
-    const ops = (column.type === 'utf8' ? TEXT_OPS : NUMERIC_OPS).filter(() => random.chance(0.5))
-    for (const op of ops) {
-      const partial = partialFor(partials, index, op, ops)
-      for (const [window, { lengthMs }] of windows.entries()) {
-        if (random.chance(0.3)) continue
-        features.push({
-          name: `${column.name}_${op}_${formatDuration(lengthMs)}`,
-          op,
-          partial,
-          window,
-          type: typeOf(op, column),
-          ...(column.scale !== undefined && typeOf(op, column) === 'decimal' && { scale: column.scale }),
-          ...(random.chance(0.1) && { default: defaultFor(typeOf(op, column)) }),
-        })
+      const allowed = stepsMs.filter((stepMs) => stepMs * 12 <= lengthMs && lengthMs % stepMs === 0)
+      return {
+        lengthMs,
+        tailStepMs: byRule || random.chance(0.7) ? allowed[allowed.length - 1]! : random.pick(allowed),
       }
-    }
-  }
-  return { partials, features }
-}
-
-/** The column's partial that the operation reads: one numeric with all that is asked of it, and one per edge. */
-function partialFor(partials: PartialPlan[], column: number, op: FeatureOp, ops: readonly FeatureOp[]): number {
-  const isEdge = op === 'first' || op === 'last'
-  const found = partials.findIndex(
-    (each) =>
-      each.column === column &&
-      (isEdge ? each.kind === 'edge' && each.last === (op === 'last') : each.kind === 'numeric'),
-  )
-  if (found >= 0) return found
-  const spread = ops.some((each) => each.startsWith('var') || each.startsWith('stddev'))
-  partials.push(
-    isEdge
-      ? { kind: 'edge', column, last: op === 'last' }
-      : {
-          kind: 'numeric',
-          column,
-          sum: spread || ops.includes('sum') || ops.includes('mean'),
-          squares: spread,
-          min: ops.includes('min'),
-          max: ops.includes('max'),
-        },
-  )
-  return partials.length - 1
-}
-
-function typeOf(op: FeatureOp, column: ProjectedColumn): ValueType {
-  if (op === 'count') return 'int64'
-  if (op === 'sum' && column.type === 'bool') return 'int64'
-  if (op === 'mean' || op.startsWith('var') || op.startsWith('stddev')) return 'float64'
-  return column.type
-}
-
-function defaultFor(type: ValueType): number | string | boolean {
-  return type === 'utf8' ? 'none' : type === 'bool' ? false : type === 'decimal' ? '-1' : -1
+    })
 }
 
 interface Shape {
@@ -207,6 +123,7 @@ interface Shape {
   readonly windows: readonly WindowPlan[]
   readonly columns: readonly ProjectedColumn[]
   readonly partials: readonly PartialPlan[]
+  readonly slackMs: number
 }
 
 function drawState(random: Random, options: PlanOptions, shape: Shape): StatePlan {
@@ -214,46 +131,57 @@ function drawState(random: Random, options: PlanOptions, shape: Shape): StatePla
   const entity = drawEntity(random)
   const hasFilter = random.chance(0.4)
   const dedupe = !orderFree && random.chance(0.5)
-  const idType = dedupe || random.chance(0.2) ? random.pick(['utf8', 'int64'] as const) : undefined
+  const idType = dedupe ? random.pick(['utf8', 'int64'] as const) : undefined
   const coarsestMs = shape.ladderMs[shape.ladderMs.length - 1]!
   const longestMs = shape.windows[shape.windows.length - 1]!.lengthMs
+  const retentionMs = orderFree ? 9 * YEAR : longestMs + random.pick([coarsestMs, 3 * coarsestMs, 10 * longestMs])
+  const headMs = random.pick(HEADS_MS.filter((each) => shape.head === 'raw' || each % shape.ladderMs[0]! === 0))
 
-  const inputs: InputColumn[] = [{ name: TIME_INPUT, type: 'timestamp', unit: 'ms', accepts: INTEGERS }]
-  for (const part of entity) inputs.push({ name: part.name, type: part.type, accepts: ACCEPTS[part.type] })
-  const columnsFrom = inputs.length
-  for (const { name, type, scale } of shape.columns) inputs.push({ name, type, scale, accepts: ACCEPTS[type] })
+  const inputs: InputColumn[] = [
+    { name: TIME_INPUT, type: 'timestamp', unit: 'ms', accepts: INTEGERS },
+    ...entity.map(({ name, type }): InputColumn => ({ name, type, accepts: ACCEPTS[type] })),
+    ...shape.columns.map(({ name, type, scale }): InputColumn => ({ name, type, scale, accepts: ACCEPTS[type] })),
+  ]
   if (hasFilter) inputs.push({ name: KEEP_INPUT, type: 'bool', accepts: ACCEPTS.bool })
   if (idType) inputs.push({ name: ID_INPUT, type: idType, accepts: ACCEPTS[idType] })
+  inputs.sort((a, b) => (a.name < b.name ? -1 : 1))
+  const registerOf = (name: string): number => inputs.findIndex((input) => input.name === name)
+  const bools = shape.columns.filter(({ type }) => type === 'bool').map(({ name }) => registerOf(name))
 
   return {
     semantics: 1,
     source: 'events',
     inputs,
-    program: loadProgram(inputs),
+    program: columnProgram(inputs, bools),
     registers: {
-      time: 0,
-      entity: entity.map((_, i) => 1 + i),
-      filter: inputs.findIndex(({ name }) => name === KEEP_INPUT),
-      columns: shape.columns.map((_, i) => columnsFrom + i),
-      id: inputs.findIndex(({ name }) => name === ID_INPUT),
+      time: registerOf(TIME_INPUT),
+      entity: entity.map(({ name }) => registerOf(name)),
+      filter: registerOf(KEEP_INPUT),
+      columns: shape.columns.map(({ name, type }) =>
+        type === 'bool' ? inputs.length + bools.indexOf(registerOf(name)) : registerOf(name),
+      ),
+      id: registerOf(ID_INPUT),
     },
+    expressions: { time: TIME_INPUT, ...(hasFilter && { filter: KEEP_INPUT }), ...(idType && { id: ID_INPUT }) },
     entity,
     columns: shape.columns,
     ...(idType && { id: { type: idType } }),
     partials: shape.partials,
-    ladder: keepTimes(random, shape),
-    head: { kind: shape.head, lengthMs: random.pick([SECOND, 10 * SECOND, MINUTE, 5 * MINUTE]) },
+    ladder: keepTimes(shape, headMs),
+    head: { kind: shape.head, lengthMs: headMs },
     edges: 'aligned',
-    retentionMs: orderFree ? 50 * YEAR : longestMs + random.pick([coarsestMs, 3 * coarsestMs, 10 * longestMs]),
+    retentionMs,
     lateness: {
-      allowedMs: random.pick([0, SECOND, shape.ladderMs[0]!, coarsestMs]),
+      allowedMs: Math.min(retentionMs, random.pick([0, SECOND, shape.ladderMs[0]!, coarsestMs])),
       policy: orderFree ? 'accept' : random.pick(['accept', 'side_output', 'drop']),
     },
-    maxFutureMs: orderFree ? 50 * YEAR : random.pick([0, MINUTE, DAY, 50 * YEAR]),
-    ...(dedupe && { dedupe: { withinMs: random.pick([0, MINUTE, HOUR, longestMs]) } }),
+    maxFutureMs: orderFree ? 9 * YEAR : random.pick([0, MINUTE, DAY, 9 * YEAR]),
+    ...(dedupe && { dedupe: { withinMs: Math.min(retentionMs, random.pick([1, MINUTE, HOUR, longestMs])) } }),
     disorderMs: random.pick([0, SECOND, MINUTE, HOUR]),
   }
 }
+
+const HEADS_MS = [SECOND, 10 * SECOND, MINUTE, 5 * MINUTE]
 
 function drawEntity(random: Random): StatePlan['entity'] {
   const first = random.chance(0.6) ? 1 : random.between(2, 3)
@@ -264,17 +192,20 @@ function drawEntity(random: Random): StatePlan['entity'] {
 }
 
 /**
- * How long each level is kept: as long as a window's start may lie in it, which is its length and one step of its tail; a
- * level that no start needs, until its parent is built. Some slack, because more is never wrong.
+ * How long each level is kept, in whole tiles: as long as a window's start may fall on its tiles, until its parent is built,
+ * and the coarsest through the longest window; sub-tiles for the head and one tile. No more than that at times, so that a
+ * level that goes too early shows.
  */
-function keepTimes(random: Random, shape: Shape): LevelPlan[] {
+function keepTimes(shape: Shape, headMs: number): LevelPlan[] {
+  const longestMs = shape.windows[shape.windows.length - 1]!.lengthMs
   return shape.ladderMs.map((stepMs, level) => {
-    const parentMs = shape.ladderMs[level + 1] ?? stepMs
-    const needs = shape.windows
-      .filter(({ tailStepMs }) => tailStepMs <= stepMs)
-      .map((window) => window.lengthMs + window.tailStepMs)
-    const headMs = shape.head === 'step' && level === 0 ? 5 * MINUTE : 0
-    return { stepMs, keepMs: Math.max(...needs, 2 * parentMs + headMs) + random.pick([0, stepMs, 10 * parentMs]) }
+    const parentMs = shape.ladderMs[level + 1]
+    const starts = shape.windows
+      .filter(({ tailStepMs }) => tailStepMs === stepMs)
+      .map(({ lengthMs }) => lengthMs + stepMs)
+    const isHead = shape.head === 'step' && level === 0
+    const needsMs = isHead ? [headMs + parentMs!] : [...starts, parentMs ?? longestMs + stepMs]
+    return { stepMs, keepMs: Math.ceil((Math.max(...needsMs) + (isHead ? 0 : shape.slackMs)) / stepMs) * stepMs }
   })
 }
 
@@ -296,23 +227,22 @@ const LOAD_TYPES: Record<InputColumn['type'], number> = {
   utf8: TYPE_UTF8,
 }
 
-/** Input i goes to register i. */
-export function loadProgram(inputs: readonly InputColumn[]): string {
-  const bytes = new Uint8Array(PROGRAM_HEADER_BYTES + inputs.length * INSTRUCTION_BYTES)
+/**
+ * Loads input i into register i; then, for each register in `bools`, one more that holds it as the int64 0 or 1, which is
+ * what partials fold.
+ */
+export function columnProgram(inputs: readonly InputColumn[], bools: readonly number[] = []): string {
+  const loads = inputs.map(({ type }, i) => [EXPR_LOAD, i, LOAD_TYPES[type], type === 'timestamp' ? UNIT_MS : 0, 0])
+  const instructions = [...loads, ...bools.map((register) => [EXPR_CAST, register, TYPE_I64, 0, 0])]
+  const bytes = new Uint8Array(PROGRAM_HEADER_BYTES + instructions.length * INSTRUCTION_BYTES)
   const words = new DataView(bytes.buffer)
   words.setUint32(PROGRAM_VERSION_AT, PROGRAM_VERSION, true)
-  words.setUint32(PROGRAM_INSTRUCTIONS_AT, inputs.length, true)
+  words.setUint32(PROGRAM_INSTRUCTIONS_AT, instructions.length, true)
   words.setUint32(PROGRAM_INPUTS_AT, inputs.length, true)
-  for (const [i, { type }] of inputs.entries()) {
-    const instruction = [EXPR_LOAD, i, LOAD_TYPES[type], type === 'timestamp' ? UNIT_MS : 0, 0]
+  for (const [i, instruction] of instructions.entries()) {
     for (const [word, value] of instruction.entries()) {
       words.setInt32(PROGRAM_HEADER_BYTES + i * INSTRUCTION_BYTES + 4 * word, value, true)
     }
   }
   return Buffer.from(bytes).toString('base64')
-}
-
-/** Any name will do for a plan that no definition is behind, as long as equal plans have equal ones. */
-function hashOf(value: unknown): string {
-  return createHash('sha256').update(JSON.stringify(value)).digest('hex').slice(0, 16)
 }

@@ -7,20 +7,21 @@ import type { Random } from './random.ts'
  * - `dyadic`: sixteenths, so that plain sums are exact too
  * - `cents`: amounts with two digits
  * - `ints`: small whole numbers, negative ones too
+ * - `digits`: 0 to 9, which every numeric type holds
  * - `wide`: any finite double of a moderate exponent
  * - `extremes`: the ends of the type, mixed with everyday values
  * - `words`: short texts and the odd ones; only this shape for text
  * - `flags`: only this shape for bool
  */
-export type ValueShape = 'dyadic' | 'cents' | 'ints' | 'wide' | 'extremes' | 'words' | 'flags'
+export type ValueShape = 'dyadic' | 'cents' | 'ints' | 'digits' | 'wide' | 'extremes' | 'words' | 'flags'
 
 export function shapesOf(type: ValueType): readonly ValueShape[] {
   switch (type) {
     case 'float64':
-      return ['dyadic', 'cents', 'ints', 'wide', 'extremes']
+      return ['dyadic', 'cents', 'ints', 'digits', 'wide', 'extremes']
     case 'int64':
     case 'decimal':
-      return ['cents', 'ints', 'extremes']
+      return ['cents', 'ints', 'digits', 'extremes']
     case 'utf8':
       return ['words']
     case 'bool':
@@ -75,6 +76,8 @@ function drawFloat(random: Random, shape: ValueShape): number {
       return random.between(-1_000, 1_000_000) / 100
     case 'ints':
       return random.between(-60, 600)
+    case 'digits':
+      return random.below(10)
     case 'wide':
       return (random.fraction() - 0.5) * 2 ** random.between(-60, 60)
     default:
@@ -85,6 +88,7 @@ function drawFloat(random: Random, shape: ValueShape): number {
 /** Whole numbers in [-limit, limit); a decimal's limit is never reached, -10^38 has 39 digits. */
 function drawInteger(random: Random, shape: ValueShape, limit: bigint): bigint {
   if (shape === 'ints') return BigInt(random.between(-60, 600))
+  if (shape === 'digits') return BigInt(random.below(10))
   if (shape === 'cents') return BigInt(random.between(-1_000, 1_000_000))
   if (random.chance(0.3)) return BigInt(random.between(-1_000, 1_000))
   const lowest = limit === 2n ** 63n ? -limit : -limit + 1n

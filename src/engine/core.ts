@@ -1,0 +1,284 @@
+/**
+ * One core instance that folds: one view, one input log, the lanes of one shard. Synchronous; whoever owns it calls one
+ * method at a time. After an error with code CORE_TRAP or CORE_MEMORY it is dead: drop it and restart its lanes.
+ */
+import {
+  VERDICT_APPLIED,
+  VERDICT_DUPLICATE,
+  VERDICT_EXPIRED,
+  VERDICT_FILTERED,
+  VERDICT_LATE,
+  VERDICT_REDELIVERED,
+  VERDICT_REJECTED_FUTURE,
+  VERDICT_REJECTED_KEY,
+  VERDICT_REJECTED_TIME,
+  VERDICTS,
+} from '../../assembly/layout.ts'
+import type { ColumnBatch } from '../model/columns.ts'
+import { TilefoldError } from '../model/errors.ts'
+import type { StatePlan } from '../model/plan.ts'
+import { columnsFor, writeBatch } from './batch.ts'
+import { type CoreExports, type CoreModule, trapError } from './module.ts'
+import { type Shares, stateProgram } from './program.ts'
+import { rowError } from './row-error.ts'
+
+/** How records ended. `consumed` is the sum of all but `redelivered`. */
+export interface Counters {
+  readonly consumed: number
+  readonly applied: number
+  readonly duplicate: number
+  /** Behind the allowed lateness, or older than retention (`expired` of them). */
+  readonly late: number
+  readonly expired: number
+  readonly filtered: number
+  readonly rejected: number
+  readonly rejectedKey: number
+  readonly rejectedTime: number
+  readonly rejectedFuture: number
+  /** Delivered again at a position already seen: not counted as consumed. */
+  readonly redelivered: number
+}
+
+/** Entities whose new rows are written in one go: bounds a chunk, and the memory it takes. */
+export interface DirtyChunk {
+  readonly lane: number
+  /** Places of the chunk, `[start, end)`. */
+  readonly start: number
+  readonly end: number
+}
+
+export class Core {
+  readonly state: StatePlan
+  readonly #exports: CoreExports
+  readonly #notAfterMs: number
+  #accepted = 0
+
+  constructor(module: CoreModule, state: StatePlan, shares: Shares, notAfterMs: number) {
+    this.state = state
+    this.#exports = module.instantiate()
+    this.#notAfterMs = notAfterMs
+    const program = stateProgram(state, shares)
+    this.#run('configure the core', (core) => {
+      const at = core.reserveInput(program.length, 0)
+      new Uint8Array(core.memory.buffer).set(program, at)
+      core.configure(at)
+    })
+  }
+
+  #run<T>(doing: string, body: (core: CoreExports) => T): T {
+    try {
+      return body(this.#exports)
+    } catch (cause) {
+      throw trapError(this.#exports, doing, cause)
+    }
+  }
+
+  // ---- events ------------------------------------------------------------------------------------------------------
+
+  /** Judges a batch and interns its entities; returns how many rows were accepted. `fold` comes next. */
+  prepare(batch: ColumnBatch): number {
+    const columns = columnsFor(this.state.inputs, batch)
+    return this.#run('read a batch', (core) => {
+      const written = writeBatch(core, columns, batch)
+      const first = typeof batch.positions === 'number' ? batch.positions : 0
+      this.#accepted = core.prepareBatch(
+        written.columns,
+        batch.length,
+        first,
+        written.positions,
+        written.recordTimes,
+        this.#notAfterMs,
+      )
+      return this.#accepted
+    })
+  }
+
+  /** Folds the prepared batch. `wallMs` holds back the head's frontier; Infinity for history. */
+  fold(wallMs: number, replaying: boolean): void {
+    const wall = Number.isFinite(wallMs) ? wallMs : Number.MAX_SAFE_INTEGER
+    this.#run('fold a batch', (core) => core.foldBatch(wall, replaying ? 1 : 0))
+  }
+
+  /** Verdict of each row of the last prepared batch (layout.ts VERDICT_); a copy. */
+  verdicts(length: number): Uint8Array {
+    const at = this.#exports.verdicts()
+    return new Uint8Array(this.#exports.memory.buffer).slice(at, at + length)
+  }
+
+  counters(): Counters {
+    const at = this.#exports.counterTable()
+    const cells = new BigUint64Array(this.#exports.memory.buffer.slice(at, at + VERDICTS * 8))
+    const of = (verdict: number) => Number(cells[verdict])
+    const expired = of(VERDICT_EXPIRED)
+    const rejectedKey = of(VERDICT_REJECTED_KEY)
+    const rejectedTime = of(VERDICT_REJECTED_TIME)
+    const rejectedFuture = of(VERDICT_REJECTED_FUTURE)
+    const rejected = rejectedKey + rejectedTime + rejectedFuture
+    const late = of(VERDICT_LATE) + expired
+    const applied = of(VERDICT_APPLIED)
+    const duplicate = of(VERDICT_DUPLICATE)
+    const filtered = of(VERDICT_FILTERED)
+    return {
+      // Every row has one verdict, and `accept` counts each; the sum is what was consumed.
+      consumed: applied + duplicate + late + filtered + rejected,
+      applied,
+      duplicate,
+      late,
+      expired,
+      filtered,
+      rejected,
+      rejectedKey,
+      rejectedTime,
+      rejectedFuture,
+      redelivered: of(VERDICT_REDELIVERED),
+    }
+  }
+
+  // ---- clocks ------------------------------------------------------------------------------------------------------
+
+  /** Last position of the log that was judged; -1 before the first. */
+  get position(): number {
+    return this.#exports.position()
+  }
+
+  get watermarkMs(): number {
+    return this.#exports.watermark()
+  }
+
+  get headFrontierMs(): number {
+    return this.#exports.headFrontier()
+  }
+
+  get lateClockMs(): number {
+    return this.#exports.lateClock()
+  }
+
+  /** Moves the watermark up by hand: an idle log, or the end of history. */
+  advance(ms: number, wallMs: number): void {
+    this.#exports.advance(ms, Number.isFinite(wallMs) ? wallMs : Number.MAX_SAFE_INTEGER)
+  }
+
+  /** A log whose first record is at `position`. */
+  startAt(position: number): void {
+    this.#exports.startAt(position)
+  }
+
+  // ---- entities ----------------------------------------------------------------------------------------------------
+
+  get entityCount(): number {
+    return this.#exports.entityCount()
+  }
+
+  /** The entity's lane; undefined when another shard folds it. */
+  laneOf(entity: number): number | undefined {
+    const lane = this.#exports.entityLane(entity) >>> 0
+    return lane === 0xffff_ffff ? undefined : lane
+  }
+
+  /** The entity's canonical key; a copy. */
+  keyOf(entity: number): Uint8Array {
+    const record = this.#exports.entityKey(entity) >>> 0
+    const length = new DataView(this.#exports.memory.buffer).getUint32(record, true)
+    return new Uint8Array(this.#exports.memory.buffer).slice(record + 8, record + 8 + length)
+  }
+
+  /** The position that the entity's stored row holds: a replay skips its events up to there. */
+  setApplied(entity: number, position: number): void {
+    this.#exports.setEntityApplied(entity, position)
+  }
+
+  /** Drops all interned keys; only between flushes. */
+  forgetEntities(): void {
+    this.#exports.forgetEntities()
+  }
+
+  // ---- flush -------------------------------------------------------------------------------------------------------
+
+  /** Bytes that wait for a flush. */
+  get deltaBytes(): number {
+    return this.#exports.deltaBytes() >>> 0
+  }
+
+  /** All memory the instance has handed out. */
+  get memoryBytes(): number {
+    return this.#exports.memoryBytes() >>> 0
+  }
+
+  /** Orders what waits; chunks of at most `chunkEntities` entities of one lane each. */
+  beginFlush(chunkEntities: number): DirtyChunk[] {
+    return this.#run('order the delta', (core) => {
+      const count = core.beginFlush()
+      const chunks: DirtyChunk[] = []
+      let start = 0
+      for (let place = 1; place <= count; place++) {
+        const lane = core.dirtyLane(start)
+        if (place === count || place - start === chunkEntities || core.dirtyLane(place) !== lane) {
+          chunks.push({ lane, start, end: place })
+          start = place
+        }
+      }
+      return chunks
+    })
+  }
+
+  /** Keys of a chunk's entities, in its order. */
+  keysOf(chunk: DirtyChunk): Uint8Array[] {
+    const keys: Uint8Array[] = []
+    for (let place = chunk.start; place < chunk.end; place++) keys.push(this.keyOf(this.#exports.dirtyEntity(place)))
+    return keys
+  }
+
+  /**
+   * The chunk's new rows at `position`; `stored` holds the rows that the store has, in the chunk's order. Rows are copies.
+   * Throws ROW_CORRUPT, REGRESSED.
+   */
+  writeRows(chunk: DirtyChunk, stored: (Uint8Array | undefined)[], position: number): Uint8Array[] {
+    return this.#run('write rows', (core) => {
+      const rows: Uint8Array[] = []
+      for (let place = chunk.start; place < chunk.end; place++) {
+        const old = stored[place - chunk.start]
+        let at = 0
+        if (old) {
+          at = core.reserveInput(old.length, 0)
+          new Uint8Array(core.memory.buffer).set(old, at)
+        }
+        core.beginRows()
+        const error = core.writeRow(place, at, old ? old.length : 0, position)
+        if (error !== 0) {
+          throw rowError(error, `row of entity ${Buffer.from(this.keyOf(core.dirtyEntity(place))).toString('latin1')}`)
+        }
+        const from = core.rowAddress() >>> 0
+        rows.push(new Uint8Array(core.memory.buffer).slice(from, from + core.rowBytes()))
+      }
+      return rows
+    })
+  }
+
+  /** Everything flushed is stored: empties the delta. */
+  endFlush(): void {
+    this.#exports.endFlush()
+  }
+
+  // ---- checkpoints -------------------------------------------------------------------------------------------------
+
+  /** Clocks, counters and dedupe ids as of the last judged position. */
+  writeCheckpoint(): Uint8Array {
+    return this.#run('write a checkpoint', (core) => {
+      const bytes = core.writeCheckpoint()
+      const at = core.outputAddress() >>> 0
+      return new Uint8Array(core.memory.buffer).slice(at, at + bytes)
+    })
+  }
+
+  /** Takes up a checkpoint. Throws CHECKPOINT_MISSING when its bytes do not hold together. */
+  readCheckpoint(bytes: Uint8Array): void {
+    const error = this.#run('read a checkpoint', (core) => {
+      const at = core.reserveInput(bytes.length, 0)
+      new Uint8Array(core.memory.buffer).set(bytes, at)
+      return core.readCheckpoint(at, bytes.length)
+    })
+    if (error !== 0) {
+      throw new TilefoldError('CHECKPOINT_MISSING', `cannot resume: the checkpoint of ${bytes.length} bytes is damaged`)
+    }
+  }
+}

@@ -1,0 +1,131 @@
+/**
+ * The WebAssembly core as an ES module sees it: compiled once, instantiated per view and lane group. The only file that
+ * touches `WebAssembly`.
+ */
+import { readFileSync } from 'node:fs'
+import { ABI_VERSION } from '../../assembly/layout.ts'
+import { TilefoldError } from '../model/errors.ts'
+
+/** The exports of assembly/index.ts. Addresses and counts are numbers; an address is good until the next call. */
+export interface CoreExports {
+  readonly memory: WebAssembly.Memory
+  readonly abiVersion: WebAssembly.Global
+  reserveInput(bytes: number, keep: number): number
+  lastTrap(): number
+  lastTrapLine(): number
+  memoryBytes(): number
+  configure(at: number): void
+  configureFeatures(at: number): void
+  prepareBatch(
+    columns: number,
+    n: number,
+    firstPosition: number,
+    positions: number,
+    recordTimes: number,
+    notAfterMs: number,
+  ): number
+  foldBatch(wallMs: number, replaying: number): void
+  verdicts(): number
+  counterTable(): number
+  foldNumbered(entities: number, times: number, values: number, n: number): void
+  admit(count: number, rows: number): void
+  internKeys(data: number, offsets: number, n: number, numbers: number): number
+  clearKeys(): void
+  advance(ms: number, wallMs: number): void
+  lateClock(): number
+  watermark(): number
+  headFrontier(): number
+  position(): number
+  entityCount(): number
+  entityKey(entity: number): number
+  entityLane(entity: number): number
+  setEntityApplied(entity: number, position: number): void
+  hashKey(at: number, length: number): number
+  deltaBytes(): number
+  beginFlush(): number
+  dirtyEntity(place: number): number
+  dirtyLane(place: number): number
+  dirtyFirstPosition(place: number): number
+  beginRows(): void
+  writeRow(place: number, stored: number, storedBytes: number, position: number): number
+  rowAddress(): number
+  rowBytes(): number
+  outputBytes(): number
+  outputAddress(): number
+  endFlush(): void
+  forgetEntities(): void
+  writeCheckpoint(): number
+  readCheckpoint(at: number, bytes: number): number
+  startAt(position: number): void
+  advanceStoredRow(at: number, bytes: number, frontierMs: number): number
+  uniteStoredRows(a: number, aBytes: number, b: number, bBytes: number): number
+  anonymise(): void
+  merge(count: number, asOfs: number, rows: number, rowCount: number): void
+  infos(): number
+  statuses(): number
+  values(): number
+}
+
+export interface CoreModule {
+  readonly module: WebAssembly.Module
+  instantiate(): CoreExports
+}
+
+/** Which build: `debug` has every assertion and its names; tests run on both. */
+export type CoreBuild = 'release' | 'debug'
+
+const compiled = new Map<CoreBuild, CoreModule>()
+
+/** The compiled core; the first call compiles it, all instances share the machine code. Throws CORE_ABI. */
+export function loadCore(build: CoreBuild = process.env.TILEFOLD_CORE === 'debug' ? 'debug' : 'release'): CoreModule {
+  const known = compiled.get(build)
+  if (known) return known
+  const name = build === 'release' ? 'core.wasm' : 'core.debug.wasm'
+  // The sources stand beside dist/, the compiled host inside it.
+  const inDist = import.meta.url.includes('/dist/src/')
+  const url = new URL(inDist ? `../../${name}` : `../../dist/${name}`, import.meta.url)
+  const core = coreOf(new WebAssembly.Module(readFileSync(url)))
+  compiled.set(build, core)
+  return core
+}
+
+/** A core from a module compiled elsewhere: workers get it posted and compile nothing. */
+export function coreOf(module: WebAssembly.Module): CoreModule {
+  return {
+    module,
+    instantiate() {
+      const exports = new WebAssembly.Instance(module, {}).exports as unknown as CoreExports
+      if (exports.abiVersion?.value !== ABI_VERSION) {
+        throw new TilefoldError(
+          'CORE_ABI',
+          `cannot use the core: got ABI version ${exports.abiVersion?.value}, expected ${ABI_VERSION}; build it again with npm run build`,
+        )
+      }
+      return exports
+    },
+  }
+}
+
+const TRAP_MEMORY = 2
+
+/** What a trap in `exports` means, as an error with a code. The instance is not to be used again. */
+export function trapError(exports: CoreExports, doing: string, cause: unknown): TilefoldError {
+  if (cause instanceof TilefoldError) return cause
+  const limit = exports.memory.buffer.byteLength
+  if (exports.lastTrap() === TRAP_MEMORY || (cause instanceof RangeError && /memory/i.test(cause.message))) {
+    return new TilefoldError(
+      'CORE_MEMORY',
+      `cannot ${doing}: the core's memory is full; got ${limit} bytes in use`,
+      {},
+      { cause },
+    )
+  }
+  const line = exports.lastTrapLine()
+  const where = line > 0 ? ` at line ${line}` : ''
+  return new TilefoldError(
+    'CORE_TRAP',
+    `cannot ${doing}: the core stopped${where}: ${(cause as Error).message}`,
+    {},
+    { cause },
+  )
+}
