@@ -179,7 +179,7 @@ function compare(operator: string, left: Term, right: Term, type: CommonType): T
 function typeDistinct(left: Term, right: Term, at: number): TypedNode {
   const type = commonType([left, right], at)
   const same = bool('is_true', compare('=', left, right, type))
-  const bothNull = bool('and', bool('is_null', convert(left, type)), bool('is_null', convert(right, type)))
+  const bothNull = bool('and', bool('is_null', settleAs(left, type)), bool('is_null', settleAs(right, type)))
   return bool('not', bool('or', same, bothNull))
 }
 

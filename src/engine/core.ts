@@ -228,6 +228,15 @@ export class Core {
     return keys
   }
 
+  /** Position of the first event of each entity's delta, in the chunk's order. */
+  firstPositionsOf(chunk: DirtyChunk): Float64Array {
+    const positions = new Float64Array(chunk.end - chunk.start)
+    for (let place = chunk.start; place < chunk.end; place++) {
+      positions[place - chunk.start] = this.#exports.dirtyFirstPosition(place)
+    }
+    return positions
+  }
+
   /**
    * The chunk's new rows at `position`; `stored` holds the rows that the store has, in the chunk's order. Rows are copies.
    * Throws ROW_CORRUPT, REGRESSED.

@@ -1,7 +1,7 @@
 /** What can be asked: the views of a reader and their features by name, worked out once from the plans. */
 import { TilefoldError } from '../model/errors.ts'
 import { didYouMean } from '../model/nearest.ts'
-import type { FeatureOp, FeaturePlan, FeatureValue, Plan, ValueType, WindowPlan } from '../model/plan.ts'
+import type { FeatureOp, FeaturePlan, Plan, ValueType, WindowPlan } from '../model/plan.ts'
 import { formatDuration } from '../model/time.ts'
 
 /** What an answer says about one of its columns. */
@@ -22,8 +22,6 @@ export interface ServedFeature {
   readonly index: number
   readonly info: FeatureInfo
   readonly window: WindowPlan
-  /** Served instead of null for an empty window and an unknown entity, in the form values have. */
-  readonly default?: FeatureValue
 }
 
 export interface ServedView {
@@ -81,15 +79,7 @@ function serveFeature(view: ServedView, index: number, feature: FeaturePlan): Se
     ...(feature.scale === undefined ? {} : { scale: feature.scale }),
     window: formatDuration(window.lengthMs),
   }
-  return { view, index, info, window, default: defaultValue(feature) }
-}
-
-/** Defaults are JSON-safe in a plan (an int64 may be a string of digits); an answer has them as values. */
-function defaultValue(feature: FeaturePlan): FeatureValue | undefined {
-  if (feature.default === undefined) return undefined
-  if (feature.type === 'int64') return BigInt(feature.default)
-  if (feature.type === 'decimal') return String(feature.default)
-  return feature.default
+  return { view, index, info, window }
 }
 
 /** Throws VIEW_UNKNOWN. */

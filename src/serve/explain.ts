@@ -21,7 +21,7 @@ export interface RowExplanation {
   readonly rows: readonly { readonly lane: string; readonly applied: number; readonly bytes: number }[]
   /** Lanes that were asked and have none. */
   readonly lanesWithout: readonly string[]
-  /** Everything before this instant is in the answer; absent without a row. */
+  /** Newest head frontier of the rows: events before it have all been waited for. Absent without a row. */
   readonly completeThroughMs?: number
   /** As-of minus complete-through: how far the data end before the answer; negative when they end behind it. */
   readonly freshnessMs?: number
@@ -83,8 +83,8 @@ function explainSlot(
     ...(rows.length === 0
       ? {}
       : {
-          completeThroughMs: info.completeThroughMs,
-          freshnessMs: asOfMs - info.completeThroughMs,
+          completeThroughMs: info.oldestAsOfMs,
+          freshnessMs: asOfMs - info.oldestAsOfMs,
           oldestAsOfMs: info.oldestAsOfMs,
           layoutVersion: info.layoutVersion,
         }),

@@ -127,9 +127,10 @@ export class MergerLease {
 
   /** The highest layout version that a row of the slot was written under; 0 without rows. */
   newestLayout(slot: number): number {
+    const merger = this.mergers[slot]!
     let newest = 0
     for (let entity = 0; entity < this.#entities; entity++) {
-      newest = Math.max(newest, this.mergers[slot]!.entityInfo(entity).layoutVersion)
+      newest = Math.max(newest, merger.layoutVersion(entity))
     }
     return newest
   }

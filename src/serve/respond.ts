@@ -54,44 +54,101 @@ export interface RowError {
 /** The mergers have run and are still on loan; nothing of theirs is kept. */
 export function respond(request: FeatureRequest, plan: ReadPlan, lease: MergerLease): FeatureAnswer {
   const rows = new Array<AnswerRow>(request.entities.length)
-  const health = plan.slots.map((): SlotHealth => ({ stale: false, behind: false }))
+  const standings = plan.slots.map((): Standing => ({ stale: false, behind: false, sinceMs: 0 }))
   let partial = false
   for (let entity = 0; entity < rows.length; entity++) {
     const asOfMs = asOfMsOf(request, entity)
-    let errors: RowError[] | undefined
-    for (let slot = 0; slot < plan.slots.length; slot++) {
-      const error = judgeSlot(plan.slots[slot]!, lease.mergers[slot]!, entity, asOfMs, health[slot]!)
-      if (error !== undefined) errors = errors === undefined ? [error] : [...errors, error]
-      partial ||= health[slot]!.behind
+    for (let slot = 0; slot < standings.length; slot++) {
+      judge(standings[slot]!, plan.slots[slot]!, lease.mergers[slot]!, entity, asOfMs)
+      partial ||= standings[slot]!.behind
     }
-    rows[entity] = answerRow(request, plan, lease, entity, asOfMs, health, errors)
+    rows[entity] = answerRow(request, plan, lease, entity, asOfMs, standings)
   }
   return { metadata: metadataOf(request, plan, partial), rows }
 }
 
-/** What holds for all windows of one entity in one view. */
-interface SlotHealth {
-  /** The newest row ends more than the view's ttl before as-of. */
+/** How one entity stands in one view, whatever the window. */
+interface Standing {
+  /** The data end more than the view's ttl before as-of. */
   stale: boolean
   /** A row is newer than the layout: other lanes may hold the entity, too. */
   behind: boolean
+  /** Windows that start before it are incomplete. */
+  sinceMs: number
 }
 
-/** Fills `health`; an error is why statuses of this entity are `error` or `too_old`. */
-function judgeSlot(
-  slot: SlotPlan,
-  merger: Merger,
+function judge(standing: Standing, slot: SlotPlan, merger: Merger, entity: number, asOfMs: number): void {
+  const { ttlMs } = slot.view.plan
+  standing.behind = merger.layoutVersion(entity) > slot.target.layout.version
+  // History ends at its cut and live rows go on: the newest frontier tells how far the data go. Without a row there is
+  // nothing to be stale.
+  standing.stale =
+    ttlMs !== undefined && merger.rowCount(entity) > 0 && asOfMs - merger.newestFrontierMs(entity) > ttlMs
+  // A row can only be complete for a shorter time than its generation; 0 stands for ever.
+  const rowSinceMs = merger.completeSinceMs(entity)
+  standing.sinceMs = slot.target.generation.completeSinceMs ?? Number.NEGATIVE_INFINITY
+  if (rowSinceMs > 0 && rowSinceMs > standing.sinceMs) standing.sinceMs = rowSinceMs
+}
+
+function answerRow(
+  request: FeatureRequest,
+  plan: ReadPlan,
+  lease: MergerLease,
   entity: number,
   asOfMs: number,
-  health: SlotHealth,
-): RowError | undefined {
-  const info = merger.entityInfo(entity)
-  const { plan } = slot.view
-  health.behind = info.layoutVersion > slot.target.layout.version
-  health.stale = plan.ttlMs !== undefined && info.rows > 0 && asOfMs - info.completeThroughMs > plan.ttlMs
-  if (info.error !== undefined) return { view: plan.view, code: info.error.code, message: info.error.message }
-  if (info.rows > 0 && asOfMs < info.oldestAsOfMs) return tooOld(plan.view, asOfMs, info.oldestAsOfMs)
-  return undefined
+  standings: readonly Standing[],
+): AnswerRow {
+  const { columns } = request
+  const values = new Array<FeatureValue>(columns.length)
+  const statuses = new Array<FeatureStatus>(columns.length)
+  let failed = false
+  for (let column = 0; column < columns.length; column++) {
+    const { slot, feature } = columns[column]!
+    const merger = lease.mergers[slot]!
+    const status = merger.status(entity, feature.index)
+    values[column] = merger.value(entity, feature.index)
+    if (status === 'ok' || status === 'empty') statuses[column] = qualify(status, standings[slot]!, feature, asOfMs)
+    else {
+      statuses[column] = status
+      failed ||= status === 'error' || status === 'too_old'
+    }
+  }
+  if (!failed) return { values, statuses }
+  return { values, statuses, errors: errorsOf(request, plan, lease, entity, asOfMs, statuses) }
+}
+
+/** The merger judges what it was given; whether that is all of it, and new enough, is judged here. */
+function qualify(status: FeatureStatus, standing: Standing, feature: ServedFeature, asOfMs: number): FeatureStatus {
+  if (standing.stale) return 'stale'
+  if (standing.behind || isBefore(feature, asOfMs, standing.sinceMs)) return 'incomplete'
+  return status
+}
+
+function isBefore(feature: ServedFeature, asOfMs: number, sinceMs: number): boolean {
+  // Mostly decided without the floor: it moves the start by less than one step.
+  if (asOfMs - feature.window.lengthMs - feature.window.tailStepMs >= sinceMs) return false
+  return windowStartMs(feature.window, asOfMs) < sinceMs
+}
+
+/** One for each view that has a status `error` or `too_old` in the row. */
+function errorsOf(
+  request: FeatureRequest,
+  plan: ReadPlan,
+  lease: MergerLease,
+  entity: number,
+  asOfMs: number,
+  statuses: readonly FeatureStatus[],
+): RowError[] {
+  const errors: RowError[] = []
+  for (const [slot, { view }] of plan.slots.entries()) {
+    const has = (status: FeatureStatus): boolean =>
+      statuses.some((each, column) => each === status && request.columns[column]!.slot === slot)
+    const { error, oldestAsOfMs } = lease.mergers[slot]!.entityInfo(entity)
+    const name = view.plan.view
+    if (has('error')) errors.push({ view: name, code: error?.code ?? 'ROW_CORRUPT', message: error?.message ?? '' })
+    if (has('too_old')) errors.push(tooOld(name, asOfMs, oldestAsOfMs))
+  }
+  return errors
 }
 
 function tooOld(view: string, asOfMs: number, oldestAsOfMs: number): RowError {
@@ -102,45 +159,6 @@ function tooOld(view: string, asOfMs: number, oldestAsOfMs: number): RowError {
       `cannot answer from view ${view} as of ${formatInstant(asOfMs)}: the stored row answers from ` +
       `${formatInstant(oldestAsOfMs)} on; build a training set for older instants`,
   }
-}
-
-function answerRow(
-  request: FeatureRequest,
-  plan: ReadPlan,
-  lease: MergerLease,
-  entity: number,
-  asOfMs: number,
-  health: readonly SlotHealth[],
-  errors: RowError[] | undefined,
-): AnswerRow {
-  const { columns } = request
-  const values = new Array<FeatureValue>(columns.length)
-  const statuses = new Array<FeatureStatus>(columns.length)
-  for (let column = 0; column < columns.length; column++) {
-    const { slot, feature } = columns[column]!
-    const merger = lease.mergers[slot]!
-    const status = merger.status(entity, feature.index)
-    let value = merger.value(entity, feature.index)
-    if (value === null && (status === 'empty' || status === 'unknown_entity')) value = feature.default ?? null
-    values[column] = value
-    statuses[column] = qualify(status, plan.slots[slot]!, feature, asOfMs, health[slot]!)
-  }
-  return errors === undefined ? { values, statuses } : { values, statuses, errors }
-}
-
-/** The merger judges what it was given; whether that is all of it, and new enough, is judged here. */
-function qualify(
-  status: FeatureStatus,
-  slot: SlotPlan,
-  feature: ServedFeature,
-  asOfMs: number,
-  health: SlotHealth,
-): FeatureStatus {
-  if (status !== 'ok' && status !== 'empty') return status
-  if (health.stale) return 'stale'
-  const sinceMs = slot.target.generation.completeSinceMs
-  if (health.behind || (sinceMs !== undefined && windowStartMs(feature.window, asOfMs) < sinceMs)) return 'incomplete'
-  return status
 }
 
 function metadataOf(request: FeatureRequest, plan: ReadPlan, partial: boolean): AnswerMetadata {

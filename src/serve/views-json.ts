@@ -19,7 +19,7 @@ function viewListing(view: ServedView): object {
     features: view.features.map((feature) => ({
       ...feature.info,
       view: undefined,
-      default: typeof feature.default === 'bigint' ? feature.default.toString() : feature.default,
+      default: plan.features[feature.index]!.default,
     })),
   }
 }

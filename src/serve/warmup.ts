@@ -23,8 +23,8 @@ async function warmView(serving: Serving, view: ServedView, target: ViewTarget):
     const asOfMs = new Float64Array(rows.length).fill(Math.floor(serving.clock()))
     mergeOnce(lease, rows, asOfMs)
     for (let i = 0; i < rows.length; i++) {
-      const { completeThroughMs } = lease.mergers[0]!.entityInfo(i)
-      if (completeThroughMs > 0) asOfMs[i] = completeThroughMs
+      const frontierMs = lease.mergers[0]!.newestFrontierMs(i)
+      if (frontierMs > 0) asOfMs[i] = frontierMs
     }
     for (let round = 0; round < ROUNDS; round++) mergeOnce(lease, rows, asOfMs)
   } finally {

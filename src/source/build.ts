@@ -166,8 +166,8 @@ class DecimalBuilder implements ColumnBuilder {
   finish(length: number): Column {
     const values = new Uint8Array(this.cells.buffer, 0, length * 16)
     this.cells = new BigInt64Array(this.rows * 2)
-    const scale = this.input.scale ?? 0
-    return { name: this.input.name, type: 'decimal128', scale, values, validity: this.validity.finish(length) }
+    const { name, scale } = this.input
+    return { name, type: 'decimal128', scale, values, validity: this.validity.finish(length) }
   }
 }
 

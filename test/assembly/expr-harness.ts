@@ -102,6 +102,7 @@ export function compileExprModule(): Uint8Array {
 
 export class ExprModule {
   readonly exports: Exports
+  #start = 0
   #at = 0
   #end = 0
 
@@ -113,8 +114,9 @@ export class ExprModule {
   put(bytes: Uint8Array, pad = 0): number {
     const size = (bytes.length + pad + 31) & ~15
     if (this.#at + size > this.#end) {
-      const block = Math.max(size, 1 << 22)
-      this.#at = this.exports.reserve(block)
+      const block = Math.max(size, 1 << 23)
+      this.#start = this.exports.reserve(block) >>> 0
+      this.#at = this.#start
       this.#end = this.#at + block
     }
     const address = this.#at + pad
@@ -125,8 +127,7 @@ export class ExprModule {
 
   /** Forgets what `put` placed; the block is used again. */
   reset(): void {
-    this.#at = 0
-    this.#end = 0
+    this.#at = this.#start
   }
 
   /** Lays out a column as the engine does; returns its descriptor. */

@@ -59,7 +59,7 @@ function inLogOrder(events: readonly NaiveEvent[]): NaiveEvent[] {
 function judgeInput(event: NaiveEvent, state: StatePlan, options: AcceptOptions): Verdict | undefined {
   if (!isKey(event, state)) return 'rejected:key'
   if (event.time === null || event.time < 0 || event.time >= TIME_LIMIT_MS) return 'rejected:time'
-  if (timeOf(event) >= boundOf(event, options) + state.maxFutureMs) return 'rejected:future'
+  if (timeOf(event) > boundOf(event, options) + state.maxFutureMs) return 'rejected:future'
   return undefined
 }
 

@@ -1,4 +1,4 @@
-/** What the tests of the sources share: inputs by type, cells of batches as plain values, seeded numbers. */
+/** What the tests of the sources share: inputs by type, cells of batches as plain values, DuckDB for files and second opinions. */
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
@@ -8,13 +8,11 @@ import { type ErrorCode, TilefoldError } from '../../src/model/errors.ts'
 import type { InputColumn } from '../../src/model/plan.ts'
 import type { SourceBatch } from '../../src/source/port.ts'
 
-const INTEGERS: readonly PhysicalType[] = ['int64', 'int32', 'int16', 'int8', 'uint64', 'uint32', 'uint16', 'uint8']
-
-/** Accepts per declared type, wide as a definition gives them. */
+/** Physical types per declared type, as a compiled definition gives them. */
 const ACCEPTS: Record<InputColumn['type'], readonly PhysicalType[]> = {
-  float64: ['float64', 'float32', ...INTEGERS],
-  int64: INTEGERS,
-  timestamp: ['int64', 'int32', 'uint32'],
+  float64: ['float64', 'float32', 'int8', 'int16', 'int32', 'uint8', 'uint16', 'uint32'],
+  int64: ['int64', 'int8', 'int16', 'int32', 'uint8', 'uint16', 'uint32', 'uint64'],
+  timestamp: ['int64', 'int32', 'uint32', 'uint64'],
   decimal: ['decimal128'],
   bool: ['bool'],
   utf8: ['utf8'],
@@ -109,17 +107,6 @@ export async function thrown(run: () => unknown): Promise<TilefoldError> {
 
 export async function codeOf(run: () => unknown): Promise<ErrorCode> {
   return (await thrown(run)).code
-}
-
-/** A seeded generator of numbers in [0, 1): mulberry32. */
-export function seeded(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32
-  }
 }
 
 /** A directory that is gone after the tests of the file. */

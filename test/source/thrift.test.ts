@@ -10,7 +10,10 @@ function readBack(bytes: Uint8Array): Map<number, unknown> {
     if (type === THRIFT_BINARY) found.set(id, Buffer.from(reader.binary()).toString('hex'))
     else if (type === THRIFT_LIST) {
       const { size } = reader.list()
-      found.set(id, Array.from({ length: size }, () => reader.integer()))
+      found.set(
+        id,
+        Array.from({ length: size }, () => reader.integer()),
+      )
     } else if (type === THRIFT_STRUCT) {
       reader.skip(type)
       found.set(id, 'struct')

@@ -1,7 +1,7 @@
 /**
- * Random plans: every mix of columns, operations, windows, ladders, heads and policies, with a column program that
- * loads and hardly more. Plans made from definitions are tested where definitions are; these reach corners that no definition
- * would spell.
+ * Random plans: every mix of columns, operations, windows, ladders, heads and policies, with a column program that loads
+ * and hardly more. With `slackMs` they are plans that a definition can say (views.ts says it); without, they also reach
+ * corners that no definition would.
  */
 import {
   EXPR_CAST,

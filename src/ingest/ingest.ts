@@ -1,0 +1,247 @@
+/**
+ * THE EVENT WALK: one view, one input log, the lanes of one shard.
+ *
+ *   step                 exit on failure             file
+ *   1 source.read()      SOURCE_CORRUPT              source/parquet.ts, ndjson.ts, rows.ts
+ *   2 decode columns     COLUMN_MISSING, _TYPE       engine/batch.ts  -> assembly/expr.ts
+ *   3 reject         ─✗  rejected, counted           assembly/accept.ts  (no key, no time, the future)
+ *   4 clocks             late clock, watermark       assembly/accept.ts, fold.ts
+ *   5 retention, late ─✗ side output                 assembly/accept.ts
+ *   6 dedupe         ─✗  duplicate, counted          assembly/dedupe.ts
+ *   7 filter         ─✗  filtered, counted           assembly/accept.ts
+ *   8 route              entity -> lane              assembly/keys.ts, entities.ts
+ *   9 fold               head, tiles                 assembly/fold.ts -> slots.ts, events.ts -> partials/
+ *  10 flush -> store -> commit                       ingest/flush.ts -> assembly/flush.ts -> ingest/lane.ts -> store/
+ *
+ * Steps 2 to 9 run inside the core on a whole batch. After a crash the log is pushed again from `resumeFrom`: every record
+ * runs the whole walk, so clocks and verdicts come out as they were, and only the fold is skipped, entity by entity, up to
+ * the position that the entity's stored row already holds.
+ */
+
+import { Core, type Counters } from '../engine/core.ts'
+import type { CoreModule } from '../engine/module.ts'
+import type { ColumnBatch } from '../model/columns.ts'
+import { TilefoldError } from '../model/errors.ts'
+import type { StatePlan } from '../model/plan.ts'
+import type { LaneName, Store } from '../store/port.ts'
+import { flushLanes } from './flush.ts'
+import { LaneOwner } from './lane.ts'
+import { type SideRecord, sideRecords } from './side.ts'
+
+/** Plain data, so that it can be posted to a worker. */
+export interface IngestSpec {
+  readonly view: string
+  readonly state: StatePlan
+  readonly stateHash: string
+  readonly namespace: string
+  readonly generation: number
+  readonly log: string
+  /** Names of all lanes of the log, by lane number. */
+  readonly lanes: readonly string[]
+  /** This ingest folds the lanes congruent to `shard` modulo `shards`. */
+  readonly shard: number
+  readonly shards: number
+  /** Bounds the late clock of a log without record times. */
+  readonly notAfterMs: number
+  readonly completeSinceMs: number
+  readonly layoutVersion: number
+  /** Bytes that may wait for a flush. */
+  readonly deltaBytesMax: number
+  /** History knows its end: its head's frontier isn't held back by the wall clock. */
+  readonly isHistory: boolean
+}
+
+export interface IngestOptions {
+  readonly store: Store
+  readonly core: CoreModule
+  readonly clock: () => number
+  /** A text that no other taker of the lanes uses. */
+  readonly nonce: string
+  readonly onSide?: (records: SideRecord[]) => void
+}
+
+/** Entity keys that one instance keeps; above it they are forgotten after a flush (they are only a cache). */
+const ENTITIES_MAX = 4_000_000
+
+export class Ingest {
+  readonly spec: IngestSpec
+  readonly #options: IngestOptions
+  readonly #core: Core
+  readonly #owners: ReadonlyMap<number, LaneOwner>
+  /** Positions up to here may be in rows already. */
+  readonly #replayUntil: number
+  #failed: TilefoldError | undefined
+  #last: Promise<unknown> = Promise.resolve()
+
+  private constructor(spec: IngestSpec, options: IngestOptions, owners: ReadonlyMap<number, LaneOwner>) {
+    this.spec = spec
+    this.#options = options
+    this.#owners = owners
+    const { lanes, shard, shards, completeSinceMs, layoutVersion } = spec
+    const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion }
+    this.#core = new Core(options.core, spec.state, shares, spec.notAfterMs)
+    const all = [...owners.values()]
+    this.#replayUntil = Math.max(...all.map((owner) => owner.replayUntil))
+
+    // Clocks resume where the least advanced lane was: the others skip what they hold, row by row.
+    const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
+    if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
+    else this.#core.startAt(0)
+  }
+
+  /** Takes the lanes and restores the clocks. Throws CHECKPOINT_MISSING, STORE_UNAVAILABLE. */
+  static async open(spec: IngestSpec, options: IngestOptions): Promise<Ingest> {
+    const owners = new Map<number, LaneOwner>()
+    for (const [index, name] of spec.lanes.entries()) {
+      if (index % spec.shards !== spec.shard) continue
+      const { namespace, stateHash, generation, layoutVersion } = spec
+      const lane: LaneName = { namespace, stateHash, generation, lane: name }
+      owners.set(index, await LaneOwner.acquire({ store: options.store, lane, nonce: options.nonce, layoutVersion }))
+    }
+    if (owners.size === 0) {
+      throw new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot ingest log ${spec.log}: shard ${spec.shard} of ${spec.shards} has none of its ${spec.lanes.length} lanes`,
+      )
+    }
+    return new Ingest(spec, options, owners)
+  }
+
+  /** First position that the log must deliver (again). */
+  get resumeFrom(): number {
+    return this.#core.position + 1
+  }
+
+  /** Every event up to here is in the store, in all lanes. -1 before the first flush. */
+  get applied(): number {
+    return Math.min(...[...this.#owners.values()].map((owner) => owner.record.marker))
+  }
+
+  get counters(): Counters {
+    return this.#core.counters()
+  }
+
+  get watermarkMs(): number {
+    return this.#core.watermarkMs
+  }
+
+  get deltaBytes(): number {
+    return this.#core.deltaBytes
+  }
+
+  /**
+   * One batch through steps 2 to 9; flushes by itself when the delta is over its budget. Calls run one after the other.
+   * After an error the ingest is dead: drop it, open it again and push from its `resumeFrom`.
+   */
+  push(batch: ColumnBatch): Promise<void> {
+    return this.#inTurn(async () => {
+      const known = this.#core.entityCount
+      this.#core.prepare(batch)
+      this.#reportSide(batch)
+      const replaying = firstPositionOf(batch) <= this.#replayUntil
+      if (replaying) await this.#readApplied(known)
+      this.#core.fold(this.#wallMs(), replaying)
+      if (this.#core.deltaBytes > this.spec.deltaBytesMax) await this.#flush()
+    })
+  }
+
+  /** Writes everything folded so far; resolves to the applied position. */
+  flush(): Promise<number> {
+    return this.#inTurn(() => this.#flush())
+  }
+
+  /** Moves the watermark to `ms`: an idle log, or the end of history. What it closes is written with each row's next flush. */
+  advance(ms: number): Promise<void> {
+    return this.#inTurn(async () => this.#core.advance(ms, this.#wallMs()))
+  }
+
+  /** The idle check of every lane. Throws FENCED, REGRESSED. */
+  check(): Promise<void> {
+    return this.#inTurn(async () => {
+      for (const owner of this.#owners.values()) await owner.check()
+    })
+  }
+
+  /** Sequences of this shard's lanes, by lane number. */
+  get sequences(): ReadonlyMap<number, number> {
+    return new Map([...this.#owners].map(([lane, owner]) => [lane, owner.record.sequence]))
+  }
+
+  async #flush(): Promise<number> {
+    await flushLanes(this.#core, this.#owners)
+    if (this.#core.entityCount > ENTITIES_MAX) this.#core.forgetEntities()
+    return this.applied
+  }
+
+  /** In a replay, an entity's row is read before its first event is folded. */
+  async #readApplied(from: number): Promise<void> {
+    const byLane = new Map<LaneOwner, number[]>()
+    for (let entity = from; entity < this.#core.entityCount; entity++) {
+      const lane = this.#core.laneOf(entity)
+      const owner = lane === undefined ? undefined : this.#owners.get(lane)
+      if (!owner) continue
+      const entities = byLane.get(owner) ?? []
+      if (entities.length === 0) byLane.set(owner, entities)
+      entities.push(entity)
+    }
+    for (const [owner, entities] of byLane) {
+      const keys = entities.map((entity) => this.#core.keyOf(entity))
+      await owner.readRows(keys, (i, bytes) => {
+        if (bytes) this.#core.setApplied(entities[i]!, appliedOf(bytes))
+      })
+    }
+  }
+
+  #reportSide(batch: ColumnBatch): void {
+    if (!this.#options.onSide) return
+    const records = sideRecords(this.spec, batch, this.#core.verdicts(batch.length))
+    if (records.length > 0) this.#options.onSide(records)
+  }
+
+  #wallMs(): number {
+    return this.spec.isHistory ? Number.POSITIVE_INFINITY : this.#options.clock()
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#last.then(async () => {
+      if (this.#failed) throw this.#failed
+      try {
+        return await work()
+      } catch (error) {
+        // A refused batch changed nothing; anything else leaves memory that may not match the store.
+        if (!isRefusal(error)) this.#failed = asError(error)
+        throw error
+      }
+    })
+    this.#last = turn.catch(() => {})
+    return turn
+  }
+}
+
+const REFUSALS: readonly string[] = ['COLUMN_MISSING', 'COLUMN_TYPE', 'BATCH_INVALID', 'POSITION_INVALID']
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof TilefoldError && REFUSALS.includes(error.code)
+}
+
+function asError(error: unknown): TilefoldError {
+  if (error instanceof TilefoldError) return error
+  return new TilefoldError('CORE_TRAP', `cannot go on: ${(error as Error).message}`, {}, { cause: error })
+}
+
+function checkpointPosition(owner: LaneOwner): number {
+  return owner.checkpoint?.position ?? -1
+}
+
+function firstPositionOf(batch: ColumnBatch): number {
+  if (typeof batch.positions === 'number') return batch.positions
+  return batch.length === 0 ? Number.POSITIVE_INFINITY : batch.positions[0]!
+}
+
+function appliedOf(row: Uint8Array): number {
+  return Number(new DataView(row.buffer, row.byteOffset, row.byteLength).getBigInt64(8, true))
+}
+
+function join(segments: readonly Uint8Array[]): Uint8Array {
+  return Buffer.concat(segments)
+}
