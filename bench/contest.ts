@@ -75,18 +75,26 @@ export interface Turns {
   readonly slow: number
 }
 
-/** Runs the contest and closes its contenders. Throws when two contenders disagree on the result. */
+/** Runs the contest and closes its contenders. Throws when a round's result is another one than it should be. */
 export async function runContest(contest: Contest, turns: Turns): Promise<Row[]> {
   const everyone: Peer[] = [{ contender: contest.subject }, ...contest.peers]
   const times = new Map<Contender, number[]>(everyone.map(({ contender }) => [contender, []]))
   try {
     // The round that doesn't count warms caches, touches memory, lets V8 compile, and settles that results agree.
-    await checkEqual(contest, everyone)
+    const { checksum: wanted } = await contest.subject.round()
+    const wantedOf = new Map([[contest.subject, wanted]])
+    for (const { contender, uncompared } of contest.peers) {
+      const { checksum } = await contender.round()
+      wantedOf.set(contender, uncompared ? checksum : wanted)
+      if (!uncompared) checkSame(contest, contender, checksum, wanted)
+    }
     for (let turn = 0; turn < turns.all; turn++) {
       const inTurn = everyone.filter((peer) => turn < turns.slow || !peer.slow)
       const first = turn % inTurn.length
       for (const { contender } of [...inTurn.slice(first), ...inTurn.slice(0, first)]) {
-        times.get(contender)!.push(await timeRound(contender))
+        const { nsPerOp, checksum } = await timeRound(contender)
+        checkSame(contest, contender, checksum, wantedOf.get(contender)!)
+        times.get(contender)!.push(nsPerOp)
       }
     }
   } finally {
@@ -95,38 +103,28 @@ export async function runContest(contest: Contest, turns: Turns): Promise<Row[]>
   return everyone.map((peer) => summarize(contest, peer, times.get(contest.subject)!, times.get(peer.contender)!))
 }
 
-async function checkEqual(contest: Contest, everyone: readonly Peer[]): Promise<void> {
-  let expected: string | undefined
-  for (const { contender, uncompared } of everyone) {
-    const { checksum } = await contender.round()
-    if (uncompared) continue
-    expected ??= checksum
-    if (checksum !== expected) {
-      throw new Error(
-        `cannot time ${contest.claim}, ${contest.title}: results differ; ${contender.name} got ${checksum}, ` +
-          `${contest.subject.name} ${expected}`,
-      )
-    }
-  }
+function checkSame(contest: Contest, contender: Contender, checksum: string, wanted: string): void {
+  if (checksum === wanted) return
+  throw new Error(
+    `cannot time ${contest.claim}, ${contest.title}: results differ; ${contender.name} got ${checksum}, expected ${wanted}`,
+  )
 }
 
-/** Nanoseconds per op of one round. */
-async function timeRound(contender: Contender): Promise<number> {
+async function timeRound(contender: Contender): Promise<{ nsPerOp: number; checksum: string }> {
   const bench = new Bench({ iterations: 1, time: 0, warmup: false, throws: true })
-  let ops = 1
+  let measure: Measure | undefined
   bench.add(
     contender.name,
     async () => {
-      const measure = await contender.round()
-      ops = measure.ops
+      measure = await contender.round()
       return { overriddenDuration: measure.ns / 1e6 }
     },
     { async: true },
   )
   await bench.run()
   const result = bench.tasks[0]!.result
-  if (!('latency' in result)) throw new Error(`cannot time ${contender.name}: the round did not complete`)
-  return (result.latency.p50 * 1e6) / ops
+  if (!measure || !('latency' in result)) throw new Error(`cannot time ${contender.name}: the round did not complete`)
+  return { nsPerOp: (result.latency.p50 * 1e6) / measure.ops, checksum: measure.checksum }
 }
 
 /** `peer`'s line; `subject` and `own` are times by turn. */

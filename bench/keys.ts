@@ -1,7 +1,7 @@
 /** Claim: interning entity keys (8 to 24 bytes, from offsets and bytes to dense ids) costs little more than C does. */
 import { type Claim, hold, type Settings } from './claim.ts'
 import { removeDataset, writeDataset } from './dataset.ts'
-import { internContender } from './engine.ts'
+import { internContender } from './engine-keys.ts'
 import { startBaseline } from './process.ts'
 import { createKeys, createWorkload, keyColumn } from './workload.ts'
 import { startYardstick, yardstickPeers } from './yardstick.ts'

@@ -5,7 +5,7 @@
  */
 import { atLeast, type Claim, hold, type Settings } from './claim.ts'
 import { removeDataset, writeDataset } from './dataset.ts'
-import { mergeContender } from './engine.ts'
+import { mergeContender } from './engine-merge.ts'
 import { startBaseline } from './process.ts'
 import { COVER, createTileWorkload, tileColumns, WINDOWS_MS } from './tiles.ts'
 import { startYardstick, yardstickPeers } from './yardstick.ts'

@@ -43,7 +43,8 @@ export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]
   const slots: SlotPlan[] = []
   const reads: RowRead[] = []
   const encoded = new Map<number, EntityKeys>()
-  for (const [slot, view] of request.views.entries()) {
+  for (let slot = 0; slot < request.views.length; slot++) {
+    const view = request.views[slot]!
     const target = targets[slot]!
     let keys = encoded.get(view.keysOf)
     if (keys === undefined) {
@@ -51,42 +52,47 @@ export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]
       encoded.set(view.keysOf, keys)
     }
     slots.push({ view, target, firstRead: reads.length, lanesPerEntity: target.lanes.length })
-    for (let entity = 0; entity < keys.bytes.length; entity++) {
-      for (const group of target.lanes) {
-        reads.push({ lane: group[keys.hashes[entity]! % group.length]!, key: keys.bytes[entity]! })
-      }
-    }
+    addReads(reads, target, keys)
   }
   return { slots, reads }
 }
 
-interface EntityKeys {
-  readonly bytes: readonly Uint8Array[]
-  readonly hashes: Uint32Array
+/** Indexes and no iterators, and no hash where there is nothing to choose: this runs for every entity of every request. */
+function addReads(reads: RowRead[], target: ViewTarget, keys: EntityKeys): void {
+  const { lanes } = target
+  const chooses = lanes.some((group) => group.length > 1)
+  for (let entity = 0; entity < keys.length; entity++) {
+    const key = keys[entity]!
+    const hash = chooses ? laneHash(key) : 0
+    for (let i = 0; i < lanes.length; i++) {
+      const group = lanes[i]!
+      reads.push({ lane: group[hash % group.length]!, key })
+    }
+  }
 }
+
+type EntityKeys = readonly Uint8Array[]
 
 function encodeKeys(plan: Plan, entities: FeatureRequest['entities']): EntityKeys {
   const parts = plan.state.entity
-  const bytes = new Array<Uint8Array>(entities.length)
-  const hashes = new Uint32Array(entities.length)
+  const keys = new Array<Uint8Array>(entities.length)
   const values = new Array<unknown>(parts.length)
   for (let entity = 0; entity < entities.length; entity++) {
     const row = entities[entity]!
     for (let part = 0; part < parts.length; part++) {
-      const name = parts[part]!.name
+      const { name } = parts[part]!
       const value = row[name]
       if (value === undefined || value === null || typeof value === 'object') throw badPart(plan, entity, name, value)
       values[part] = value
     }
     try {
-      bytes[entity] = encodeKey(parts, values)
+      keys[entity] = encodeKey(parts, values)
     } catch (cause) {
       if (!(cause instanceof TilefoldError)) throw cause
       throw new TilefoldError(cause.code, `${cause.message}, in entities[${entity}]`, { view: plan.view, entity })
     }
-    hashes[entity] = laneHash(bytes[entity]!)
   }
-  return { bytes, hashes }
+  return keys
 }
 
 function badPart(plan: Plan, entity: number, name: string, value: unknown): TilefoldError {

@@ -38,6 +38,8 @@ export interface FooterField {
   readonly name: string
   /** Which column chunk of a row group holds it; undefined for nested and repeated columns. */
   readonly chunk: number | undefined
+  /** Its physical type, by Parquet's number. */
+  readonly type: number | undefined
   /** Its schema element as it stands in the file. */
   readonly element: Uint8Array
 }
@@ -115,11 +117,11 @@ export function parseFooter(bytes: Uint8Array, file: string): Footer {
   })
 }
 
-/** The needed column chunks of a row group, in the order asked. Throws SOURCE_CORRUPT. */
+/** The needed columns' chunks of a row group, in the order asked. Throws SOURCE_CORRUPT. */
 export function readChunks(
   footer: Uint8Array,
   group: FooterRowGroup,
-  needed: readonly number[],
+  needed: readonly FooterField[],
   dataBytes: number,
   file: string,
   rowGroup: number,
@@ -131,14 +133,15 @@ export function readChunks(
       if (field.id !== 1) return reader.skip(field.type)
       const size = listSize(reader, field, THRIFT_STRUCT)
       for (let chunk = 0; chunk < size; chunk++) {
-        if (needed.includes(chunk)) found.set(chunk, readChunk(reader))
+        if (needed.some((field) => field.chunk === chunk)) found.set(chunk, readChunk(reader))
         else reader.skip(THRIFT_STRUCT)
       }
     })
     let total = 0
-    const chunks = needed.map((index): ColumnChunk => {
+    const chunks = needed.map(({ chunk: index = -1, type }): ColumnChunk => {
       const chunk = found.get(index)
       if (chunk === undefined) throw new RangeError(`it has no column chunk ${index}`)
+      if (chunk.type !== type) throw new RangeError(`column chunk ${index} has type ${chunk.type}, the schema ${type}`)
       if (chunk.start < MAGIC_BYTES || chunk.start + chunk.bytes > dataBytes) {
         throw new RangeError(`column chunk ${index} lies outside the file: ${chunk.bytes} bytes at ${chunk.start}`)
       }
@@ -208,22 +211,22 @@ export function cutRowGroup(
 /** Schema elements stand in depth-first order; the root's children are the columns. */
 function readSchema(reader: ThriftReader, list: ThriftField, bytes: Uint8Array): readonly FooterField[] {
   const size = listSize(reader, list, THRIFT_STRUCT)
-  const elements: { name: string; children: number; leaf: boolean; repeated: boolean; bytes: Uint8Array }[] = []
+  const elements: { name: string; children: number; type?: number; repeated: boolean; bytes: Uint8Array }[] = []
   for (let i = 0; i < size; i++) {
     const start = reader.at
     let name: string | undefined
     let children = 0
-    let leaf = false
+    let elementType: number | undefined
     let repeated = false
     reader.fields((field) => {
-      if (field.id === 1) leaf = true
-      if (field.id === 3) repeated = reader.integer() === REPEATED
+      if (field.id === 1) elementType = natural(reader, field, THRIFT_I32)
+      else if (field.id === 3) repeated = reader.integer() === REPEATED
       else if (field.id === 4) name = Buffer.from(binary(reader, field)).toString('utf8')
       else if (field.id === 5) children = natural(reader, field, THRIFT_I32)
       else reader.skip(field.type)
     })
     if (name === undefined) throw new RangeError(`schema element ${i} has no name`)
-    elements.push({ name, children, leaf, repeated, bytes: bytes.subarray(start, reader.at) })
+    elements.push({ name, children, type: elementType, repeated, bytes: bytes.subarray(start, reader.at) })
   }
 
   const fields: FooterField[] = []
@@ -233,8 +236,8 @@ function readSchema(reader: ThriftReader, list: ThriftField, bytes: Uint8Array):
   for (let column = 0; column < columns; column++) {
     const top = elements[at]
     if (top === undefined) throw new RangeError(`the schema names ${columns} columns, it has ${column}`)
-    const flat = top.leaf && top.children === 0 && !top.repeated
-    fields.push({ name: top.name, chunk: flat ? chunk : undefined, element: top.bytes })
+    const flat = top.type !== undefined && top.children === 0 && !top.repeated
+    fields.push({ name: top.name, chunk: flat ? chunk : undefined, type: top.type, element: top.bytes })
     // Walk over the column's own elements; each leaf among them owns one chunk.
     for (let pending = 1; pending > 0; at++) {
       const element = elements[at]

@@ -9,6 +9,14 @@
 import { crc32 } from 'node:zlib'
 import { THRIFT_I32, THRIFT_STRUCT, ThriftReader } from './thrift.ts'
 
+// PageHeader's fields, and where the two kinds of data page keep their encoding.
+const DATA_PAGE = 5
+const DICTIONARY_PAGE = 7
+const DATA_PAGE_V2 = 8
+const ENCODING: Record<number, number> = { [DATA_PAGE]: 2, [DATA_PAGE_V2]: 4 }
+/** PLAIN_DICTIONARY and RLE_DICTIONARY: cells are indices into the dictionary page. */
+const DICTIONARY_ENCODINGS: readonly number[] = [2, 8]
+
 /** Pages are a megabyte or so; a row group in a single page stays well below this. */
 const PAGE_BYTES_MAX = 1024 * 1024 * 1024
 
@@ -16,10 +24,17 @@ const PAGE_BYTES_MAX = 1024 * 1024 * 1024
 export function checkPages(chunk: Uint8Array, values: number): void {
   const reader = new ThriftReader(chunk)
   let found = 0
+  let hasDictionary = false
   for (let page = 0; found < values; page++) {
     try {
       if (reader.at >= chunk.length) throw new RangeError(`the pages hold ${found} values of ${values}`)
-      found += checkPage(reader, chunk)
+      const header = readHeader(reader)
+      checkBytes(reader, chunk, header)
+      hasDictionary ||= header.isDictionary
+      if (DICTIONARY_ENCODINGS.includes(header.encoding) && !hasDictionary) {
+        throw new RangeError('its cells point into a dictionary that is not there')
+      }
+      found += header.values
     } catch (error) {
       if (error instanceof RangeError) throw new RangeError(`page ${page}: ${error.message}`, { cause: error })
       throw error
@@ -28,33 +43,52 @@ export function checkPages(chunk: Uint8Array, values: number): void {
   if (found > values) throw new RangeError(`the pages hold ${found} values, expected ${values}`)
 }
 
-/** Moves past one page and returns the rows it adds: 0 for a dictionary. */
-function checkPage(reader: ThriftReader, chunk: Uint8Array): number {
-  const header = new Map<number, number>()
+interface PageHeader {
+  readonly uncompressed: number
+  readonly compressed: number
+  readonly checksum: number | undefined
+  readonly isDictionary: boolean
+  /** Cells of a data page; 0 for a dictionary. */
+  readonly values: number
+  readonly encoding: number
+}
+
+function readHeader(reader: ThriftReader): PageHeader {
+  const numbers = new Map<number, number>()
+  let isDictionary = false
   let values = 0
+  let encoding = -1
   reader.fields((field) => {
-    // Data pages, version 1 and 2: their first field is the number of values.
-    if ((field.id === 5 || field.id === 8) && field.type === THRIFT_STRUCT) {
+    const encodingAt = ENCODING[field.id]
+    if (encodingAt !== undefined && field.type === THRIFT_STRUCT) {
       reader.fields((inner) => {
         if (inner.id === 1 && inner.type === THRIFT_I32) values = reader.integer()
+        else if (inner.id === encodingAt && inner.type === THRIFT_I32) encoding = reader.integer()
         else reader.skip(inner.type)
       })
-    } else if (field.id <= 4 && field.type === THRIFT_I32) header.set(field.id, reader.integer())
-    else reader.skip(field.type)
+    } else if (field.id <= 4 && field.type === THRIFT_I32) numbers.set(field.id, reader.integer())
+    else {
+      isDictionary ||= field.id === DICTIONARY_PAGE
+      reader.skip(field.type)
+    }
   })
-  const uncompressed = header.get(2) ?? -1
-  const compressed = header.get(3) ?? -1
+  const uncompressed = numbers.get(2) ?? -1
   if (uncompressed < 0 || uncompressed > PAGE_BYTES_MAX || values < 0) {
     throw new RangeError(`its header claims ${uncompressed} bytes and ${values} values`)
   }
-  if (compressed < 0 || compressed > chunk.length - reader.at) {
-    throw new RangeError(`it claims ${compressed} bytes, ${chunk.length - reader.at} are left in the column chunk`)
+  return { uncompressed, compressed: numbers.get(3) ?? -1, checksum: numbers.get(4), isDictionary, values, encoding }
+}
+
+/** Moves past the page's bytes. */
+function checkBytes(reader: ThriftReader, chunk: Uint8Array, { compressed, checksum }: PageHeader): void {
+  const left = chunk.length - reader.at
+  if (compressed < 0 || compressed > left) {
+    throw new RangeError(`it claims ${compressed} bytes, ${left} are left in the column chunk`)
   }
-  const stored = header.get(4)
-  if (stored !== undefined) {
+  if (checksum !== undefined) {
     const computed = crc32(chunk.subarray(reader.at, reader.at + compressed))
-    if (computed !== stored >>> 0) throw new RangeError(`checksum mismatch; got ${computed}, expected ${stored >>> 0}`)
+    if (computed !== checksum >>> 0)
+      throw new RangeError(`checksum mismatch; got ${computed}, expected ${checksum >>> 0}`)
   }
   reader.at += compressed
-  return values
 }

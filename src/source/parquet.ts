@@ -228,8 +228,7 @@ class ParquetReader {
         `the file has changed: row group ${rowGroup}; got ${got}, expected ${group.rows} rows`,
       )
     }
-    const ordinals = this.needed.map((field) => field.chunk!)
-    const chunks = readChunks(this.footerBytes, found, ordinals, this.dataBytes, this.file, rowGroup)
+    const chunks = readChunks(this.footerBytes, found, this.needed, this.dataBytes, this.file, rowGroup)
     const parts = []
     for (const [index, chunk] of chunks.entries()) {
       const bytes = await readBytes(this.handle, chunk.start, chunk.bytes, this.file)
@@ -261,7 +260,11 @@ class ParquetReader {
           sliceRows = Math.max(batchRows, sliceRows >> 3)
           continue
         }
-        throw this.corrupt(rowGroup, `its pages cannot be decoded: ${(error as Error).message}`, error)
+        throw this.corrupt(
+          rowGroup,
+          `its pages cannot be decoded: ${isTrap(error) ? 'the decoder stopped' : (error as Error).message}`,
+          error,
+        )
       }
       const { decoder, batches } = slice
       try {

@@ -54,8 +54,12 @@ describe('runContest', () => {
   it('refuses to time contenders that disagree, and closes them', async () => {
     const log: string[] = []
     const contest = contestOf(scripted('a', [1], log), [{ contender: scripted('b', [1], log, 'other') }])
-    await expect(runContest(contest, { all: 1, slow: 1 })).rejects.toThrow(/results differ; b got other, a same/)
+    await expect(runContest(contest, { all: 1, slow: 1 })).rejects.toThrow(/results differ; b got other, expected same/)
     expect(log).toEqual(['a', 'b', 'a closed', 'b closed'])
+
+    let round = 0
+    const fickle: Contender = { name: 'c', round: () => ({ ns: 1, ops: 1, checksum: `${round++}` }) }
+    await expect(runContest(contestOf(fickle, []), { all: 1, slow: 1 })).rejects.toThrow(/c got 1, expected 0/)
 
     const excused = contestOf(scripted('a', [1]), [{ contender: scripted('b', [1], [], 'other'), uncompared: true }])
     expect(await runContest(excused, { all: 1, slow: 1 })).toHaveLength(2)

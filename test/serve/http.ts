@@ -19,7 +19,7 @@ export async function post(url: string, body: unknown, headers: Record<string, s
     await fetch(url, {
       method: 'POST',
       headers: { 'content-type': 'application/json', ...headers },
-      body: bytes as BodyInit,
+      body: bytes as string,
     }),
   )
 }

@@ -55,6 +55,7 @@ export function planOf(shape: PlanShape = {}): Plan {
       inputs: [],
       program: '',
       registers: { time: 0, entity: [1], filter: -1, columns: [2], id: -1 },
+      expressions: { time: 'at' },
       entity: shape.entity ?? [{ name: 'user', type: 'utf8' }],
       columns: [{ name: 'amount', type, ...(type === 'decimal' ? { scale: 2 } : {}) }],
       partials: [{ kind: 'numeric', column: 0, sum: true, squares: false, min: true, max: true }],

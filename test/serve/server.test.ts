@@ -3,12 +3,11 @@ import { afterEach, describe, expect, it } from 'vitest'
 import { TilefoldError } from '../../src/model/errors.ts'
 import { type FeatureServer, type ServerOptions, startServer } from '../../src/serve/server.ts'
 import { get, post, rawConnection } from './http.ts'
-import { openShop } from './shop.ts'
+import { NOON, openShop, type Shop } from './shop.ts'
 
 const TOKEN = 'a-token-of-sufficient-length'
 const ask = { view: 'spend', entities: [{ user: 'ann' }] }
 
-type Shop = Awaited<ReturnType<typeof openShop>>
 const opened: { server: FeatureServer; shop: Shop }[] = []
 
 async function serve(
@@ -22,9 +21,8 @@ async function serve(
 
 afterEach(async () => {
   for (const { server, shop } of opened.splice(0)) {
-    shop.letGo()
+    shop.store.letGo()
     await server.close()
-    await shop.close()
   }
 })
 
@@ -141,7 +139,6 @@ describe('who may ask', () => {
         code: 'CONFIG_INVALID',
       })
     }
-    await shop.close()
   })
 
   it('is who has the token, on any address; health needs none', async () => {
@@ -210,22 +207,22 @@ describe('limits of time and number', () => {
 
   it('a store that does not answer ends at the deadline, and the next request is served', async () => {
     const { url, shop } = await serve({ limits: { deadlineMs: 100 } })
-    shop.hold()
+    shop.store.hold()
     expect(await post(`${url}/v1/features`, ask)).toMatchObject({ status: 504, json: { error: { code: 'DEADLINE' } } })
-    shop.letGo()
+    shop.store.letGo()
     expect((await post(`${url}/v1/features`, ask)).status).toBe(200)
   })
 
   it('more requests than can be under way are told to come back', async () => {
     const { url, shop } = await serve({ limits: { inFlightMax: 2 } })
-    shop.hold()
+    shop.store.hold()
     const held = [post(`${url}/v1/features`, ask), post(`${url}/v1/features`, ask)]
     let refused = await post(`${url}/v1/features`, ask)
     // The held ones may still have been on their way.
     while (refused.status === 200) refused = await post(`${url}/v1/features`, ask)
     expect(refused).toMatchObject({ status: 429, json: { error: { code: 'OVERLOADED' } } })
     expect(refused.headers.get('retry-after')).toBe('1')
-    shop.letGo()
+    shop.store.letGo()
     for (const reply of await Promise.all(held)) expect(reply.status).toBe(200)
     expect((await post(`${url}/v1/features`, ask)).status).toBe(200)
   })
@@ -235,7 +232,7 @@ describe('faults', () => {
   it('of the store are coded, and readiness shows them', async () => {
     const { url, shop } = await serve()
     expect((await get(`${url}/readyz`)).status).toBe(200)
-    shop.fail(new TilefoldError('STORE_UNAVAILABLE', 'cannot read rows: the disk is gone'))
+    shop.store.fail(new TilefoldError('STORE_UNAVAILABLE', 'cannot read rows: the disk is gone'))
     expect(await post(`${url}/v1/features`, ask)).toMatchObject({
       status: 503,
       json: { error: { code: 'STORE_UNAVAILABLE' } },
@@ -245,7 +242,7 @@ describe('faults', () => {
       json: { status: 'not_ready', reason: 'STORE_UNAVAILABLE' },
     })
     expect((await get(`${url}/livez`)).status).toBe(200)
-    shop.fail(undefined)
+    shop.store.fail(undefined)
     expect((await get(`${url}/readyz`)).status).toBe(200)
   })
 })
@@ -253,7 +250,7 @@ describe('faults', () => {
 describe('the end', () => {
   it('fails readiness at once, ends what is under way, then closes the port', async () => {
     const { url, server, shop } = await serve({ limits: { drainDelayMs: 300 } })
-    shop.hold()
+    shop.store.hold()
     const held = post(`${url}/v1/features`, ask)
     const closing = server.close()
     const ready = await get(`${url}/readyz`)
@@ -266,7 +263,7 @@ describe('the end', () => {
     })
     await new Promise((resolve) => setTimeout(resolve, 500))
     expect(closed).toBe(false)
-    shop.letGo()
+    shop.store.letGo()
     expect((await held).status).toBe(200)
     await closing
     await expect(get(`${url}/livez`)).rejects.toThrow()
@@ -291,7 +288,7 @@ describe('the end', () => {
 
   it('cuts off what does not end', async () => {
     const { url, server, shop } = await serve({ limits: { drainMs: 200, deadlineMs: 60_000 } })
-    shop.hold()
+    shop.store.hold()
     const held = post(`${url}/v1/features`, ask).catch((error: Error) => error)
     await new Promise((resolve) => setTimeout(resolve, 100))
     await server.close()

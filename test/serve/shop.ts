@@ -1,6 +1,7 @@
 /** A small store with real rows: payments folded by the core into history and live lanes of two views, and read from. */
-import { count, decimal, defineView, float64, int64, last, mean, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
+
 import { compileView } from '../../src/define/compile.ts'
+import { count, decimal, defineView, float64, int64, last, mean, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { Core } from '../../src/engine/core.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import { LaneOwner } from '../../src/ingest/lane.ts'
@@ -99,7 +100,10 @@ export class WatchedStore implements Store {
     this.#failure = cause
   }
 
-  async readRows(reads: readonly RowRead[], sink: (index: number, bytes: Uint8Array | undefined) => void): Promise<void> {
+  async readRows(
+    reads: readonly RowRead[],
+    sink: (index: number, bytes: Uint8Array | undefined) => void,
+  ): Promise<void> {
     this.trips.push(reads)
     await this.#gate
     if (this.#failure !== undefined) throw this.#failure
@@ -222,7 +226,12 @@ async function writePayments(
   options: WriteOptions,
 ): Promise<void> {
   const { layoutVersion = 1, completeSinceMs = 0 } = options
-  const core = new Core(loadCore(), plan.state, { lanes: lanes.length, shard: 0, shards: 1, completeSinceMs, layoutVersion }, NOON)
+  const core = new Core(
+    loadCore(),
+    plan.state,
+    { lanes: lanes.length, shard: 0, shards: 1, completeSinceMs, layoutVersion },
+    NOON,
+  )
   const events = payments.map((payment, position) => eventOf(plan, payment, position))
   for (const batch of toBatches(events, plan.state, seededRandom(1))) {
     core.prepare(batch)

@@ -1,0 +1,47 @@
+/** A worker thread of a pool: runs the event walk for the ingests it was given, over its own handle on the store. */
+import { parentPort, workerData } from 'node:worker_threads'
+import { coreOf } from '../engine/module.ts'
+import { unpackBatch } from '../engine/pack.ts'
+import { TilefoldError } from '../model/errors.ts'
+import { createLmdbStore } from '../store/lmdb.ts'
+import { Ingest } from './ingest.ts'
+import { type Answer, type IngestStatus, postError, type Request } from './messages.ts'
+import { statusOf, type WorkerData } from './pool.ts'
+
+const port = parentPort!
+const data = workerData as WorkerData
+const core = coreOf(data.module)
+const store = createLmdbStore({ path: data.storePath })
+const ingests = new Map<number, Ingest>()
+
+port.on('message', async (request: Request) => {
+  let answer: Answer
+  try {
+    answer = { id: request.id, status: await perform(request) }
+  } catch (error) {
+    answer = { id: request.id, error: postError(error) }
+  }
+  port.postMessage(answer)
+  if (request.op === 'stop') port.close()
+})
+
+async function perform(request: Request): Promise<IngestStatus | undefined> {
+  if (request.op === 'stop') {
+    await store.close()
+    return undefined
+  }
+  if (request.op === 'open') {
+    const onSide = (side: Extract<Answer, { side: unknown }>['side']) => port.postMessage({ side } satisfies Answer)
+    const ingest = await Ingest.open(request.spec, { store, core, clock: Date.now, nonce: request.nonce, onSide })
+    ingests.set(request.handle, ingest)
+    return statusOf(ingest)
+  }
+  const ingest = ingests.get(request.handle)
+  if (!ingest) throw new TilefoldError('ENGINE_CLOSED', `cannot ${request.op}: the ingest was dropped`)
+  if (request.op === 'push') await ingest.push(unpackBatch(request.batch))
+  else if (request.op === 'flush') await ingest.flush()
+  else if (request.op === 'advance') await ingest.advance(request.ms)
+  else if (request.op === 'check') await ingest.check()
+  else ingests.delete(request.handle)
+  return statusOf(ingest)
+}

@@ -1,0 +1,140 @@
+/**
+ * THE BACKFILL: files of history through the event walk, into the history lanes of a generation.
+ *
+ *   plan of files -> batches in order (decoded here) -> every view's shards (folded in the pool's threads) -> store
+ *
+ * Positions are row numbers of the plan of files, so a killed backfill goes on where its lanes' markers stand, and what it
+ * has read twice is skipped. Readers see the generation only when every lane stands at the end.
+ */
+
+import type { Counters } from '../engine/core.ts'
+import type { IngestSpec } from '../ingest/ingest.ts'
+import { type IngestHandle, type IngestPool, shardsOf } from '../ingest/pool.ts'
+import { TilefoldError } from '../model/errors.ts'
+import type { Plan } from '../model/plan.ts'
+import { historyLane } from '../model/view-layout.ts'
+import { finishHistory, type LayoutSeat, openHistory } from '../registry/layouts.ts'
+import type { Source } from '../source/port.ts'
+
+export interface BackfillOptions {
+  readonly seat: LayoutSeat
+  readonly plans: readonly Plan[]
+  readonly source: Source
+  readonly pool: IngestPool
+  /** Milliseconds since the epoch; the creation instant of a new history. */
+  readonly clock: () => number
+  /** Lanes of a new history, at least four times the masters it may ever be spread over; 4 unless told. */
+  readonly historyLanes?: number
+  /** Windows that start before this are incomplete; unless told, history is complete since ever. */
+  readonly completeSinceMs?: number
+  /** Bytes of folded tiles that wait for a flush, per view and thread; 64 MiB unless told. */
+  readonly deltaBytesMax?: number
+  readonly onProgress?: (progress: BackfillProgress) => void
+  /** Aborted: flushes what is folded, leaves the generation unfinished and resumable, and resolves. */
+  readonly signal?: AbortSignal
+}
+
+export interface BackfillProgress {
+  readonly rowsDone: number
+  readonly rowsTotal: number | undefined
+  /** What is being read. */
+  readonly origin: string
+}
+
+export interface BackfillReport {
+  /** False when the signal stopped it: call again to go on. */
+  readonly finished: boolean
+  /** Rows read by this call, and the row it started from. */
+  readonly rows: number
+  readonly startedAt: number
+  readonly views: readonly { readonly view: string; readonly counters: Counters }[]
+}
+
+/** Batches under way: enough to keep every thread busy, few enough to bound memory. */
+const BATCHES_AHEAD = 8
+const DELTA_BYTES_MAX = 64 << 20
+const HISTORY_LANES = 4
+
+/** Throws SOURCE_*, COLUMN_*, DEFINITION_CHANGED, CONFIG_INVALID, FENCED, STORE_UNAVAILABLE. */
+export async function backfill(options: BackfillOptions): Promise<BackfillReport> {
+  const { plans, source, pool, signal } = options
+  const handles = await openHandles(options)
+  const names = new Set(plans.flatMap((plan) => plan.state.inputs.map((input) => input.name)))
+  const startedAt = Math.min(...handles.map((handle) => handle.status.resumeFrom))
+
+  const ahead: Promise<unknown>[] = []
+  let rows = 0
+  for await (const { batch, origin, rowsDone, rowsTotal } of source.read(startedAt, signal)) {
+    const ready = pool.ready(batch, names)
+    const folded = Promise.all(handles.map((handle) => handle.push(ready)))
+    // A failure is met when the batch's turn comes; until then it must not count as unhandled.
+    folded.catch(() => {})
+    ahead.push(folded)
+    if (ahead.length >= BATCHES_AHEAD) await ahead.shift()
+    rows += batch.length
+    options.onProgress?.({ rowsDone, rowsTotal, origin })
+    if (signal?.aborted) break
+  }
+  await Promise.all(ahead)
+  await Promise.all(handles.map((handle) => handle.flush()))
+  const finished = !signal?.aborted
+  if (finished) await finish(options, handles)
+  const views = plans.map((plan) => ({
+    view: plan.view,
+    counters: handles.find((handle) => handle.spec.view === plan.view)!.status.counters,
+  }))
+  await Promise.all(handles.map((handle) => handle.drop()))
+  return { finished, rows, startedAt, views }
+}
+
+/** One ingest per view and shard; a history that is finished already is left alone. */
+async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
+  const { seat, plans, source, pool, clock } = options
+  const handles: IngestHandle[] = []
+  for (const plan of plans) {
+    const { layout, generation } = await openHistory(seat, plan, {
+      lanes: options.historyLanes ?? HISTORY_LANES,
+      log: source.log,
+      completeSinceMs: options.completeSinceMs,
+    })
+    if (generation.history.endPosition !== undefined) {
+      throw new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot backfill view ${plan.view}: its history of ${source.log} is complete, ${generation.history.endPosition + 1} rows`,
+        { endPosition: generation.history.endPosition },
+      )
+    }
+    const lanes = Array.from({ length: generation.history.lanes }, (_, i) => historyLane(i))
+    const shards = shardsOf(pool.threads, plans.length, lanes.length)
+    for (let shard = 0; shard < shards; shard++) {
+      const spec: IngestSpec = {
+        view: plan.view,
+        state: plan.state,
+        stateHash: plan.stateHash,
+        namespace: seat.namespace,
+        generation: generation.generation,
+        log: source.log,
+        lanes,
+        shard,
+        shards,
+        notAfterMs: clock(),
+        completeSinceMs: generation.completeSinceMs ?? 0,
+        layoutVersion: layout.version,
+        deltaBytesMax: options.deltaBytesMax ?? DELTA_BYTES_MAX,
+        isHistory: true,
+      }
+      handles.push(await pool.open(spec))
+    }
+  }
+  return handles
+}
+
+async function finish(options: BackfillOptions, handles: readonly IngestHandle[]): Promise<void> {
+  for (const plan of options.plans) {
+    const own = handles.filter((handle) => handle.spec.view === plan.view)
+    const position = Math.max(...own.map((handle) => handle.status.applied))
+    const sequences: number[] = []
+    for (const handle of own) for (const [lane, sequence] of handle.status.sequences) sequences[lane] = sequence
+    await finishHistory(options.seat, plan, { position, sequences })
+  }
+}

@@ -1,0 +1,176 @@
+/**
+ * The layouts' only writer: creates generations, adds lanes, moves the pointer that readers follow. Every change is one
+ * compare-and-set on a small JSON value and raises its version; whoever loses the race reads again and decides anew.
+ */
+import { TilefoldError } from '../model/errors.ts'
+import type { Plan } from '../model/plan.ts'
+import { type GenerationLayout, generationOf, type ViewLayout } from '../model/view-layout.ts'
+import type { Store } from '../store/port.ts'
+
+/** Where a layout is kept. */
+export interface LayoutSeat {
+  readonly store: Store
+  readonly namespace: string
+}
+
+/** A generation as it now stands, with the version of the layout it was read from. */
+export interface OpenGeneration {
+  readonly layout: ViewLayout
+  readonly generation: GenerationLayout
+}
+
+export interface HistoryRequest {
+  /** Lanes of a new history; fixed at its creation. */
+  readonly lanes: number
+  /** Name of the plan of files. */
+  readonly log: string
+  readonly completeSinceMs?: number
+}
+
+export interface LogRequest {
+  readonly name: string
+  readonly shards: number
+  readonly notAfterMs: number
+}
+
+/**
+ * The newest generation of the plan's state; created, and at once visible, where the view is new. Throws
+ * DEFINITION_CHANGED where the view's rows were folded under another state.
+ */
+export function openGeneration(seat: LayoutSeat, plan: Plan): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (layout) return { layout, generation: newest(layout, plan) }
+    const generation = emptyGeneration(plan)
+    const { stateHash } = plan
+    return put({ ...emptyLayout(), current: { stateHash, generation: 1 } }, generation)
+  })
+}
+
+/**
+ * The generation whose history a backfill builds; created where the view is new, and not visible before `finishHistory`.
+ * Throws DEFINITION_CHANGED, and CONFIG_INVALID where the generation has other history or already has live events.
+ */
+export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryRequest): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    const generation = layout ? newest(layout, plan) : emptyGeneration(plan)
+    const { history } = generation
+    if (history.lanes > 0 && history.log !== request.log) {
+      throw new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot backfill view ${plan.view}: its generation ${generation.generation} has the history of ${history.log}; got ${request.log}`,
+      )
+    }
+    if (history.lanes > 0) return { layout: layout!, generation }
+    if (generation.logs.length > 0) {
+      const names = generation.logs.map((log) => log.name).join(', ')
+      throw new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot backfill view ${plan.view}: its generation ${generation.generation} already has live events of ${names}; history comes first`,
+      )
+    }
+    const { lanes, log, completeSinceMs } = request
+    const base: ViewLayout = layout ? { ...layout, current: undefined } : emptyLayout()
+    return put(base, { ...generation, history: { lanes, log }, completeSinceMs })
+  })
+}
+
+/** All files are in: notes where history ends, and lets readers see the generation. */
+export function finishHistory(
+  seat: LayoutSeat,
+  plan: Plan,
+  end: { readonly position: number; readonly sequences: readonly number[] },
+): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (!layout) throw missing(plan)
+    const generation = newest(layout, plan)
+    const { history, stateHash } = generation
+    const current = { stateHash, generation: generation.generation }
+    if (history.endPosition === end.position && isCurrent(layout, current)) return { layout, generation }
+    const finished = { ...history, endPosition: end.position, sequences: end.sequences }
+    return put({ ...layout, current }, { ...generation, history: finished })
+  })
+}
+
+/** The log's lanes, added where they are new. Shards and bounds are those of its creation. */
+export function openLog(seat: LayoutSeat, plan: Plan, request: LogRequest): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (!layout) throw missing(plan)
+    const generation = newest(layout, plan)
+    if (generation.logs.some((log) => log.name === request.name)) return { layout, generation }
+    return put(layout, { ...generation, logs: [...generation.logs, request] })
+  })
+}
+
+// ---- one change ----------------------------------------------------------------------------------------------------
+
+/** Decides on what is stored and writes what it decided; decides again when somebody else was faster. */
+async function change(
+  seat: LayoutSeat,
+  plan: Plan,
+  decide: (layout: ViewLayout | undefined) => OpenGeneration,
+): Promise<OpenGeneration> {
+  for (;;) {
+    const text = await seat.store.readLayout(seat.namespace, plan.view)
+    const before = text === undefined ? undefined : readLayout(plan.view, text)
+    const after = decide(before)
+    if (after.layout === before) return after
+    if (await seat.store.writeLayout(seat.namespace, plan.view, text, JSON.stringify(after.layout))) return after
+  }
+}
+
+function readLayout(view: string, text: string): ViewLayout {
+  const layout = JSON.parse(text) as ViewLayout
+  if (layout.format !== 1 || layout.laneHash !== 1) {
+    throw new TilefoldError(
+      'STORE_FORMAT',
+      `cannot use the layout of view ${view}: got format ${layout.format} and lane hash ${layout.laneHash}, expected 1 and 1`,
+    )
+  }
+  return layout
+}
+
+function emptyLayout(): ViewLayout {
+  return { format: 1, version: 0, laneHash: 1, generations: [] }
+}
+
+function emptyGeneration(plan: Plan): GenerationLayout {
+  return { stateHash: plan.stateHash, generation: 1, state: plan.state, history: { lanes: 0 }, logs: [] }
+}
+
+function put(layout: ViewLayout, generation: GenerationLayout): OpenGeneration {
+  const others = layout.generations.filter(
+    (each) => each.stateHash !== generation.stateHash || each.generation !== generation.generation,
+  )
+  return { layout: { ...layout, version: layout.version + 1, generations: [...others, generation] }, generation }
+}
+
+function newest(layout: ViewLayout, plan: Plan): GenerationLayout {
+  const own = layout.generations.filter((each) => each.stateHash === plan.stateHash)
+  const found = own.sort((a, b) => b.generation - a.generation)[0]
+  if (found) return found
+  const { current } = layout
+  const stored = current ? generationOf(layout, current.stateHash, current.generation) : layout.generations[0]
+  const fields = stored ? changedFields(stored.state, plan.state) : []
+  throw new TilefoldError(
+    'DEFINITION_CHANGED',
+    `cannot use view ${plan.view}: its rows were folded under another definition; got state ${plan.stateHash}, expected ${stored?.stateHash} (changed: ${fields.join(', ')})`,
+    { fields },
+  )
+}
+
+/** Parts of the state in which two definitions differ; the compiled program follows from the others. */
+export function changedFields(a: Plan['state'], b: Plan['state']): string[] {
+  const derived = new Set(['program', 'registers'])
+  return Object.keys({ ...a, ...b }).filter((key) => {
+    const field = key as keyof Plan['state']
+    return !derived.has(key) && JSON.stringify(a[field]) !== JSON.stringify(b[field])
+  })
+}
+
+function isCurrent(layout: ViewLayout, pointer: { stateHash: string; generation: number }): boolean {
+  return layout.current?.stateHash === pointer.stateHash && layout.current.generation === pointer.generation
+}
+
+function missing(plan: Plan): TilefoldError {
+  return new TilefoldError('LAYOUT_MISSING', `cannot use view ${plan.view}: the store holds no layout for it`)
+}
