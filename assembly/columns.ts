@@ -3,7 +3,8 @@
  *
  *   data      F64, I64: n cells of 8 bytes · DEC: n cells of 16 · BOOL: n bytes · UTF8: the text bytes
  *   valid     n bytes, 1 = present, 0 = null; address 0 = nothing is null
- *   offsets   UTF8 only: n + 1 u32, relative to `data`
+ *   offsets   UTF8 only: n + 1 u32; row i's text is the bytes at data + offset i (an address that may wrap: `data` alone
+ *             need not be one)
  *
  * Registers live in scratch memory: good until the next batch. Cells of null rows have undefined data (but safe offsets).
  */

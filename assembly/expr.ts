@@ -21,13 +21,14 @@
  * The program comes from this product's compiler, yet every operand is checked (once per instruction and batch), so that
  * a damaged one traps instead of reading elsewhere.
  */
-import { register } from './columns'
+
 import { scratch } from './arena'
+import { register } from './columns'
 import { arithmetic } from './expr/arithmetic'
 import { cast, rescale } from './expr/cast'
 import { compare } from './expr/compare'
 import { loadColumn } from './expr/load'
-import { combineBools, andMasks, filledMask, invertMask } from './expr/mask'
+import { andMasks, combineBools, filledMask, invertMask } from './expr/mask'
 import { fill, select, setConstant, setNull } from './expr/select'
 import {
   COLUMN_BYTES,
@@ -103,8 +104,10 @@ function compute(operation: i32, index: i32, at: usize, n: i32): void {
   const left = register(operand(a, index))
   const b = load<i32>(at, 8)
   const c = load<i32>(at, 12)
-  if (operation >= EXPR_ADD && operation <= EXPR_REM) arithmetic(operation, target, left, register(operand(b, index)), c, n)
-  else if (operation >= EXPR_EQ && operation <= EXPR_LE) compare(operation, target, left, register(operand(b, index)), n)
+  if (operation >= EXPR_ADD && operation <= EXPR_REM)
+    arithmetic(operation, target, left, register(operand(b, index)), c, n)
+  else if (operation >= EXPR_EQ && operation <= EXPR_LE)
+    compare(operation, target, left, register(operand(b, index)), n)
   else if (operation == EXPR_SELECT) {
     select(target, left, register(operand(b, index)), register(operand(c, index)), n)
   } else if (operation == EXPR_CAST) cast(target, left, b, c, load<i32>(at, 16), n)

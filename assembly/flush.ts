@@ -2,10 +2,10 @@
  * Delta + stored row -> new row. Compaction and eviction happen here and nowhere else, per row, when it is flushed.
  *
  *   1  the row's frontiers move to the lane's head frontier (never back)
- *   2  raw events behind the head's frontier, and the delta's slots, add up to level 0's *additions*, one per tile
+ *   2  raw events behind the head's frontier, and the delta's slots, add up to *additions*, one per tile and level
  *   3  level 0 = stored tiles + additions
- *   4  each coarser level:   parent already written  -> stored tile + the additions below it
- *                            parent's end just passed -> the sum of its children, old and new: once, bounded work
+ *   4  each coarser level:   parent already written  -> stored tile + the additions below it + its own
+ *                            parent's end just passed -> the sum of its children, old and new: once, bounded work; + its own
  *                            parent still open        -> nothing yet
  *   5  every level drops what lies below its eviction frontier, is measured, and is written
  *
@@ -62,7 +62,7 @@ import { allocate, reallocate, release, resetScratch, scratch } from './arena'
 import { NO_ENTITY, compareEvents, copyCells, eventsAt, eventsEnd, keepsText, textAt, textBytesOf } from './events'
 import { Dirty, clearDirty, dirty, dirtyAt, dirtyCount } from './entities'
 import { clearEvents } from './events'
-import { clearSlots, slotsAt, slotsEnd } from './slots'
+import { ENTITY_BITS, ENTITY_MASK, clearSlots, slotsAt, slotsEnd } from './slots'
 import { slotBytes } from './plan'
 import { headFrontierMs } from './fold'
 import {
@@ -96,7 +96,9 @@ let laneOrderBytes: usize = 0
 
 /** Groups slots and raw events by entity (counting sort, arrival order kept) and entities by lane. */
 export function sortDelta(lanes: i32): void {
-  for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) dirtyOf(load<u32>(slotsAt + slot)).slotCount++
+  for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
+    dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK).slotCount++
+  }
   for (let event = rawBytes; event < eventsEnd; event += rawBytes) {
     const entity = load<u32>(eventsAt + event, RAW_OP_AT)
     if (entity != NO_ENTITY) dirtyOf(entity).eventCount++
@@ -117,7 +119,7 @@ export function sortDelta(lanes: i32): void {
   eventOrderAt = room(eventOrderAt, eventOrderBytes, (events as usize) << 2)
   eventOrderBytes = max(eventOrderBytes, (events as usize) << 2)
   for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
-    const entry = dirtyOf(load<u32>(slotsAt + slot))
+    const entry = dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK)
     store<u32>(slotOrderAt + ((entry.slotStart + entry.slotCount++) << 2), slot as u32)
   }
   for (let event = rawBytes; event < eventsEnd; event += rawBytes) {
@@ -362,33 +364,25 @@ function rawHeap(i: i32): usize {
 /** Level 0's additions from slots and raw events, then its entries. */
 function addLevelZero(row: Row, isNew: bool, entry: Dirty): void {
   const step = level(0).stepMs
-  const slots = changetype<usize>(entry) == 0 ? 0 : (entry.slotCount as i32)
-  const order = slots > 0 ? slotsInTileOrder(entry) : 0
-  addedList = scratch(((slots + retainedFrom) as usize) * ENTRY_BYTES)
+  readSlots(entry)
+  const end = slotsOfLevel(0)
+  addedList = scratch(((end + retainedFrom) as usize) * ENTRY_BYTES)
   addedCount = 0
   let i = 0
   let j = 0
   let open = changetype<Entry>(0)
-  while (i < slots || j < retainedFrom) {
-    const slot = i < slots ? slotsAt + (load<u32>(order + ((i as usize) << 3)) as usize) : 0
-    const slotTile = i < slots ? load<u32>(order + ((i as usize) << 3), 4) : u32.MAX_VALUE
+  while (i < end || j < retainedFrom) {
+    const slotTile = i < end ? pairTile(i) : u32.MAX_VALUE
     const eventTile = j < retainedFrom ? ((load<i64>(rawEvent(j), RAW_TIME_AT) / step) as u32) : u32.MAX_VALUE
     const tile = min(slotTile, eventTile)
-    if (addedCount == 0 || open.index != tile) {
-      open = entryAt(addedList, addedCount++)
-      open.index = tile
-      open.tile = 0
-      open.run = 0
-      open.acc = newAcc()
-    }
-    if (slot != 0 && slotTile == tile) {
-      addSlot(open.acc, slot, load<u32>(slot, 8), (tile as i64) * step)
-      i++
-    } else {
+    if (addedCount == 0 || open.index != tile) open = newEntry(addedList, addedCount++, tile)
+    if (i < end && slotTile == tile) addPair(open.acc, i++, step)
+    else {
       addEvents(open.acc, rawEvent(j), 1, rawHeap(j))
       j++
     }
   }
+  slotsDone = end
   const run = isNew ? changetype<Run>(0) : levelRun(row, 0)
   lowerList = scratch(((addedCount + (isNew ? 0 : run.count)) as usize) * ENTRY_BYTES)
   lowerCount = uniteTiles(lowerList, 0, run, addedList, addedCount)
@@ -396,22 +390,50 @@ function addLevelZero(row: Row, isNew: bool, entry: Dirty): void {
   store<i32>(levelLists, lowerCount, 4)
 }
 
-/** The entity's slots as (offset, tile) pairs in tile order. */
-function slotsInTileOrder(entry: Dirty): usize {
-  const count = entry.slotCount as i32
-  const pairs = scratch((count as usize) << 3)
-  const order = slotOrderAt + ((entry.slotStart as usize) << 2)
+// The entity's slots in the order of (level, tile), as u64 pairs { slot number 28 bits, tile 32 bits, level 4 bits }.
+let pairsAt: usize = 0
+let pairCount: i32 = 0
+/** Slots that the levels so far have taken. */
+let slotsDone: i32 = 0
+
+const PAIR_SLOT_BITS: u64 = 28
+const PAIR_SLOT_MASK: u64 = (1 << 28) - 1
+
+function readSlots(entry: Dirty): void {
+  pairCount = changetype<usize>(entry) == 0 ? 0 : (entry.slotCount as i32)
+  slotsDone = 0
+  pairsAt = scratch((pairCount as usize) << 3)
+  const order = pairCount > 0 ? slotOrderAt + ((entry.slotStart as usize) << 2) : 0
   let sorted = true
   let previous: u64 = 0
-  for (let i = 0; i < count; i++) {
-    const offset = load<u32>(order + ((i as usize) << 2))
-    const pair = (offset as u64) | ((load<u32>(slotsAt + (offset as usize), 4) as u64) << 32)
-    store<u64>(pairs + ((i as usize) << 3), pair)
+  for (let i = 0; i < pairCount; i++) {
+    const offset = load<u32>(order + ((i as usize) << 2)) as usize
+    const tag = load<u64>(slotsAt + offset)
+    const index = ((tag as u32) >> ENTITY_BITS) as u64
+    const pair = (index << 60) | ((tag >> 32) << PAIR_SLOT_BITS) | ((offset / slotBytes) as u64)
+    store<u64>(pairsAt + ((i as usize) << 3), pair)
     if (pair < previous) sorted = false
     previous = pair
   }
-  if (!sorted) sortPairs(pairs, count)
-  return pairs
+  if (!sorted) sortPairs(pairsAt, pairCount)
+}
+
+/** End of the pairs of a level; they start at slotsDone. */
+function slotsOfLevel(index: i32): i32 {
+  let end = slotsDone
+  while (end < pairCount && (load<u64>(pairsAt + ((end as usize) << 3)) >> 60) == (index as u64)) end++
+  return end
+}
+
+@inline
+function pairTile(i: i32): u32 {
+  return (load<u64>(pairsAt + ((i as usize) << 3)) >> PAIR_SLOT_BITS) as u32
+}
+
+function addPair(acc: usize, i: i32, stepMs: i64): void {
+  const pair = load<u64>(pairsAt + ((i as usize) << 3))
+  const slot = slotsAt + ((pair & PAIR_SLOT_MASK) as usize) * slotBytes
+  addSlot(acc, slot, load<u32>(slot, 8), (pairTile(i) as i64) * stepMs)
 }
 
 /** list[at..] = the run's tiles and the additions, by index; a tile with both becomes their sum. Returns the new end. */
@@ -455,40 +477,48 @@ function addEntry(acc: usize, entry: Entry): void {
   else addTiles(acc, changetype<Run>(entry.run), entry.tile, 1)
 }
 
-/** A coarser level's entries and additions from the level below. */
+/** A coarser level's entries and additions: from the level below, and from the slots that were folded at this one. */
 function addLevel(row: Row, isNew: bool, index: i32): void {
-  const ratio = (level(index).stepMs / level(index - 1).stepMs) as u32
+  const step = level(index).stepMs
+  const ratio = (step / level(index - 1).stepMs) as u32
   const before = isNew ? 0 : compactedTile(row, index)
   const now = newCompacted(index)
+  const slotEnd = slotsOfLevel(index)
+  let slot = slotsDone
+  slotsDone = slotEnd
 
   // Additions whose parent is written already.
-  const added = scratch((addedCount as usize) * ENTRY_BYTES)
+  const added = scratch(((addedCount + slotEnd - slot) as usize) * ENTRY_BYTES)
   let count = 0
   let open = changetype<Entry>(0)
-  for (let i = 0; i < addedCount; i++) {
-    const child = entryAt(addedList, i)
-    const parent = child.index / ratio
-    if ((parent as i64) >= before) break
-    if (count == 0 || open.index != parent) {
-      open = newEntry(added, count++, parent)
-    }
-    addEntry(open.acc, child)
+  let i = 0
+  while (true) {
+    const childParent = i < addedCount ? entryAt(addedList, i).index / ratio : u32.MAX_VALUE
+    const slotTile = slot < slotEnd ? pairTile(slot) : u32.MAX_VALUE
+    const tile = min(childParent, slotTile)
+    if ((tile as i64) >= before) break
+    if (count == 0 || open.index != tile) open = newEntry(added, count++, tile)
+    if (slotTile == tile && slot < slotEnd) addPair(open.acc, slot++, step)
+    else addEntry(open.acc, entryAt(addedList, i++))
   }
 
   // Parents whose end has just been passed: the sum of all their children.
   const run = isNew ? changetype<Run>(0) : levelRun(row, index)
   const stored = isNew ? 0 : run.count
-  const list = scratch(((stored + count + lowerCount) as usize) * ENTRY_BYTES)
+  const list = scratch(((stored + count + lowerCount + slotEnd - slot) as usize) * ENTRY_BYTES)
   let end = uniteTiles(list, 0, run, added, count)
   let from = firstEntryFrom(before * (ratio as i64))
   open = changetype<Entry>(0)
-  for (; from < lowerCount; from++) {
-    const child = entryAt(lowerList, from)
-    const parent = child.index / ratio
-    if ((parent as i64) >= now) break
-    if (changetype<usize>(open) == 0 || open.index != parent) open = newEntry(list, end++, parent)
-    addEntry(open.acc, child)
+  while (true) {
+    const childParent = from < lowerCount ? entryAt(lowerList, from).index / ratio : u32.MAX_VALUE
+    const slotTile = slot < slotEnd ? pairTile(slot) : u32.MAX_VALUE
+    const tile = min(childParent, slotTile)
+    if ((tile as i64) >= now) break
+    if (changetype<usize>(open) == 0 || open.index != tile) open = newEntry(list, end++, tile)
+    if (slotTile == tile && slot < slotEnd) addPair(open.acc, slot++, step)
+    else addEntry(open.acc, entryAt(lowerList, from++))
   }
+  assert(slot == slotEnd)
   lowerList = list
   lowerCount = end
   addedList = added

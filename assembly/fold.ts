@@ -11,7 +11,16 @@
  * misses overlap (core-notes: 16 against 19 ns at 10k keys).
  */
 import { HEAD_RAW } from './layout'
-import { disorderMs, headKind, headMs, level, programAt, programBytes, timeRegister } from './plan'
+import {
+  disorderMs,
+  headKind,
+  headMs,
+  level,
+  levelCount,
+  programAt,
+  programBytes,
+  timeRegister,
+} from './plan'
 import { resetScratch, scratch } from './arena'
 import { register } from './columns'
 import { evaluate } from './expr'
@@ -26,7 +35,7 @@ import {
   markDirty,
 } from './entities'
 import { addEvent, writeEvent } from './events'
-import { addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsEnd } from './slots'
+import { ENTITY_BITS, ENTITY_MASK, addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsEnd } from './slots'
 import { foldPartials } from './dispatch'
 
 /** No event older than this is expected; -1 before the first event. */
@@ -85,14 +94,42 @@ export function fold(wallMs: i64, replaying: bool): void {
 
 /** Folds rows[i] of the registers, which belong to entities[i], at times[rows[i]]. */
 export function foldRows(rows: usize, entities: usize, n: i32, times: usize, replaying: bool): void {
+  assert(entityTable().count <= ENTITY_MASK)
   reservePanes()
   reserveSlots(n)
+  findEvictions()
   const bytes = (n as usize) << 2
   const slots = scratch(bytes)
   const slotRows = scratch(bytes)
   const offsets = scratch(bytes)
   const resolved = resolve(rows, entities, n, times, replaying, slots, slotRows, offsets)
   foldPartials(slotRows, slots, offsets, resolved, times)
+}
+
+/**
+ * Start, in ms, of what each level will keep at the next flush, at the least: the head's frontier only moves on, and so do
+ * the frontiers that follow from it (flush.ts moveFrontiers).
+ */
+const keptFromMs = memory.data(8 * 8, 8)
+
+function findEvictions(): void {
+  for (let i = levelCount - 1; i >= 0; i--) {
+    const step = level(i).stepMs
+    let from = headFrontierMs - level(i).keepMs
+    from = from <= 0 ? 0 : from - (from % step)
+    if (i < levelCount - 1) {
+      const parent = level(i + 1).stepMs
+      from = min(from, headFrontierMs - (headFrontierMs % parent))
+    }
+    store<i64>(keptFromMs + ((i as usize) << 3), max<i64>(from, 0))
+  }
+}
+
+/** The finest level that keeps the tile of `time`; levelCount when none does. */
+function levelFor(time: i64): i32 {
+  let i = 0
+  while (i < levelCount && time < load<i64>(keptFromMs + ((i as usize) << 3))) i++
+  return i
 }
 
 function resolve(
@@ -105,7 +142,6 @@ function resolve(
   slotRows: usize,
   offsets: usize,
 ): i32 {
-  const stepMs = level(0).stepMs
   const lanes = lanesAt
   const base = slotsAt
   const frontier = headKind == HEAD_RAW ? headFrontierMs : i64.MAX_VALUE
@@ -113,7 +149,7 @@ function resolve(
   let resolved: usize = 0
   // Events come mostly in the pane of the one before.
   let pane: usize = 0
-  let tile: u32 = 0
+  let tag: u64 = 0
   let tileMs: i64 = 0
   let tileEndMs: i64 = 0
   for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
@@ -128,16 +164,25 @@ function resolve(
       continue
     }
     if (time >= tileEndMs || time < tileMs) {
-      tile = (time / stepMs) as u32
+      const index = levelFor(time)
+      if (index == levelCount) {
+        // Older than anything that is kept: nothing but the entity's existence is left of it.
+        markDirty(entity, positionOf(row))
+        continue
+      }
+      const stepMs = level(index).stepMs
+      const tile = (time / stepMs) as u32
+      tag = ((tile as u64) << 32) | ((index as u64) << (ENTITY_BITS as u64))
       tileMs = (tile as i64) * stepMs
       tileEndMs = tileMs + stepMs
-      pane = paneOf(tile)
+      // A finer level may keep the tile's newer part.
+      for (let j = 0; j < index; j++) tileEndMs = min(tileEndMs, load<i64>(keptFromMs + ((j as usize) << 3)))
+      pane = paneOf(index, tile)
     }
-    const tag = ((tile as u64) << 32) | (entity as u64)
     const entry = pane + ((entity as usize) << 2)
     let offset = load<u32>(entry) as usize
-    if (offset == 0 || offset >= end || load<u64>(base + offset) != tag) {
-      offset = addSlotFor(tag)
+    if (offset == 0 || offset >= end || load<u64>(base + offset) != (tag | (entity as u64))) {
+      offset = addSlotFor(tag | (entity as u64))
       end = slotsEnd
       store<u32>(entry, offset as u32)
       markDirty(entity, positionOf(row))

@@ -1,8 +1,9 @@
 /**
- * The delta's tiles: one *slot* per (entity, finest tile) touched since the last flush, found through *panes*.
+ * The delta's tiles: one *slot* per (entity, level, tile) touched since the last flush, found through *panes*. The level is
+ * the finest whose tile the flush will keep: mostly level 0, a coarser one for late events and in a backfill.
  *
- *   slot    tag u64 { entity u32, tile u32 } · rows u32 · partials …            slotBytes each, append only
- *   pane    for one finest tile: u32 slot offset by entity number; a ring of them, tile number modulo the ring
+ *   slot    tag u64 { level 4 bits, entity 28 bits, tile 32 bits } · rows u32 · partials …     slotBytes each, append only
+ *   pane    for one tile: u32 slot offset by entity number; a ring of them per level, tile number modulo the ring
  *
  * Panes are a cache and nothing else: an entry counts only if the slot it names lies in use and bears the right tag, so
  * neither a flush nor a reused pane has to clear anything. A tile that lost its pane simply gets a second slot, and the
@@ -11,6 +12,7 @@
 import { allocate, reallocate, release } from './arena'
 import { dropSlot, initSlot } from './dispatch'
 import { entityCapacity } from './entities'
+import { LEVELS_MAX } from './layout'
 import { slotBytes } from './plan'
 
 export let slotsAt: usize = 0
@@ -20,7 +22,11 @@ export let slotsEnd: usize = 0
 
 const PANES_MAX: i32 = 64
 const PANES_BYTES_MAX: u32 = 64 << 20
-const panes = memory.data(64 * 4)
+/** Entity numbers take the low bits of a tag's first word, the level the rest. */
+export const ENTITY_BITS: u32 = 28
+export const ENTITY_MASK: u32 = (1 << 28) - 1
+
+const panes = memory.data(8 * 64 * 4)
 export let paneMask: u32 = 63
 let paneCapacity: u32 = 0
 
@@ -36,7 +42,7 @@ export function reserveSlots(count: i32): void {
 /** Makes the panes fit the number of entities: fewer of them when each is large. */
 export function reservePanes(): void {
   if (entityCapacity <= paneCapacity) return
-  for (let i = 0; i < PANES_MAX; i++) {
+  for (let i = 0; i < LEVELS_MAX * PANES_MAX; i++) {
     release(load<u32>(panes + ((i as usize) << 2)) as usize, (paneCapacity as usize) << 2)
     store<u32>(panes + ((i as usize) << 2), 0)
   }
@@ -46,9 +52,9 @@ export function reservePanes(): void {
   paneMask = count - 1
 }
 
-/** The pane of a tile: u32 slot offsets by entity. */
-export function paneOf(tile: u32): usize {
-  const at = panes + (((tile & paneMask) as usize) << 2)
+/** The pane of a level's tile: u32 slot offsets by entity. */
+export function paneOf(index: i32, tile: u32): usize {
+  const at = panes + (((index * PANES_MAX + ((tile & paneMask) as i32)) as usize) << 2)
   let pane = load<u32>(at) as usize
   if (pane == 0) {
     const bytes = (paneCapacity as usize) << 2

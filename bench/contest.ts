@@ -27,9 +27,12 @@ export interface Contender {
  * - `share`: a part of the whole, at most `limit`; the claim computes it
  */
 export interface Target {
-  readonly kind: 'cost' | 'gain' | 'share'
+  readonly kind: RatioKind
   readonly limit: number
 }
+
+export type RatioKind = 'cost' | 'gain' | 'share'
+
 
 export interface Peer {
   readonly contender: Contender
@@ -61,8 +64,9 @@ export interface Row {
   readonly nsMin: number
   readonly nsMax: number
   readonly rounds: number
-  /** Median of the ratios within a turn, the way round that `target.kind` says (`cost` where there is no target). */
+  /** Median of the ratios within a turn, the way round that `ratioKind` says: the target's, else `cost`. */
   readonly ratio?: number
+  readonly ratioKind?: RatioKind
   readonly ratioMin?: number
   readonly ratioMax?: number
   readonly target?: Target
@@ -129,28 +133,27 @@ async function timeRound(contender: Contender): Promise<{ nsPerOp: number; check
 
 /** `peer`'s line; `subject` and `own` are times by turn. */
 export function summarize(contest: Contest, peer: Peer, subject: readonly number[], own: readonly number[]): Row {
-  const { contender, target } = peer
-  const row = {
-    claim: contest.claim,
-    title: contest.title,
-    unit: contest.unit,
-    contender: contender.name,
-    ns: median(own),
-    nsMin: Math.min(...own),
-    nsMax: Math.max(...own),
-    rounds: own.length,
-  }
-  if (contender === contest.subject) return row
-  const ratios = own.map((ns, turn) => (target?.kind === 'gain' ? ns / subject[turn]! : subject[turn]! / ns))
+  const row = timesRow(contest, peer.contender.name, own)
+  if (peer.contender === contest.subject) return row
+  const kind = peer.target?.kind ?? 'cost'
+  const ratios = own.map((ns, turn) => (kind === 'gain' ? ns / subject[turn]! : subject[turn]! / ns))
+  return { ...row, ...judge(ratios, kind, peer.target) }
+}
+
+export function timesRow(
+  { claim, title, unit }: Pick<Contest, 'claim' | 'title' | 'unit'>,
+  contender: string,
+  times: readonly number[],
+): Row {
+  const [nsMin, nsMax] = [Math.min(...times), Math.max(...times)]
+  return { claim, title, unit, contender, ns: median(times), nsMin, nsMax, rounds: times.length }
+}
+
+/** The median of the ratios against the target, if there is one. */
+export function judge(ratios: readonly number[], ratioKind: RatioKind, target?: Target): Partial<Row> {
   const ratio = median(ratios)
-  return {
-    ...row,
-    ratio,
-    ratioMin: Math.min(...ratios),
-    ratioMax: Math.max(...ratios),
-    target,
-    reached: target && (target.kind === 'gain' ? ratio >= target.limit : ratio <= target.limit),
-  }
+  const reached = target && (ratioKind === 'gain' ? ratio >= target.limit : ratio <= target.limit)
+  return { ratio, ratioKind, ratioMin: Math.min(...ratios), ratioMax: Math.max(...ratios), target, reached }
 }
 
 export function median(values: readonly number[]): number {

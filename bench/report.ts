@@ -1,6 +1,6 @@
 /** The rows of a run as a table for people and as JSON for tools. */
 import { cpus, totalmem } from 'node:os'
-import type { Row, Target } from './contest.ts'
+import type { RatioKind, Row, Target } from './contest.ts'
 import { compilerOf } from './yardstick.ts'
 
 export interface Report {
@@ -30,7 +30,7 @@ export function formatContest(rows: readonly Row[]): string {
     row.contender,
     formatTime(row.ns, row.unit),
     row.nsMin === row.nsMax ? '' : `${formatNumber(row.nsMin)}–${formatNumber(row.nsMax)}`,
-    row.ratio === undefined ? '' : formatRatio(row.ratio, row.target),
+    row.ratio === undefined ? '' : formatRatio(row.ratio, row.ratioKind),
     row.ratioMin === undefined ? '' : `${formatNumber(row.ratioMin)}–${formatNumber(row.ratioMax!)}`,
     row.target ? formatTarget(row.target) : '',
     row.reached === undefined ? '' : row.reached ? 'yes' : 'NO',
@@ -44,7 +44,7 @@ export function formatSummary(rows: readonly Row[]): string {
   const missed = judged.filter((row) => !row.reached)
   const lines = missed.map(
     (row) =>
-      `  ${row.claim}: ${row.title}, ${row.contender}: ${formatRatio(row.ratio!, row.target)}, target ${formatTarget(row.target!)}`,
+      `  ${row.claim}: ${row.title}, ${row.contender}: ${formatRatio(row.ratio!, row.ratioKind)}, target ${formatTarget(row.target!)}`,
   )
   return [`\n${judged.length - missed.length} of ${judged.length} targets reached`, ...lines].join('\n')
 }
@@ -64,9 +64,9 @@ function formatTime(ns: number, unit: string): string {
   return `${formatNumber(ns)} ns/${unit}`
 }
 
-function formatRatio(ratio: number, target?: Target): string {
-  if (target?.kind === 'share') return `${formatNumber(ratio * 100)} %`
-  return target?.kind === 'gain' ? `${formatNumber(ratio)}x faster` : `${formatNumber(ratio)}x its time`
+function formatRatio(ratio: number, kind?: RatioKind): string {
+  if (kind === 'share') return `${formatNumber(ratio * 100)} %`
+  return kind === 'gain' ? `${formatNumber(ratio)}x faster` : `${formatNumber(ratio)}x its time`
 }
 
 function formatTarget(target: Target): string {

@@ -74,7 +74,6 @@ function cells<T, Operation>(target: Register, left: Register, right: Register, 
 
 // ---- float64: a non-finite result is null; + 0.0 turns -0 into +0 ----------------------------------------------------
 
-// @ts-ignore: decorator
 @inline
 function isNotFinite(value: f64): bool {
   return (reinterpret<u64>(value) & 0x7ff0_0000_0000_0000) == 0x7ff0_0000_0000_0000

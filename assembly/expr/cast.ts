@@ -2,7 +2,7 @@
 import { scratch } from '../arena'
 import { Register } from '../columns'
 import { TYPE_BOOL, TYPE_DEC, TYPE_F64, TYPE_I64 } from '../layout'
-import { decimalOfDouble, decimalOfInt, doubleOfDecimal, intOfDecimal, rescaleDecimal } from './decimal'
+import { decimalOfDouble, decimalOfInt, doubleOfDecimal, exactPower, intOfDecimal, rescaleDecimal } from './decimal'
 import { ownMask } from './mask'
 
 /** `scale`: of the decimal side. `digits`: most digits of a decimal result. */
@@ -25,11 +25,12 @@ export function cast(target: Register, source: Register, type: i32, scale: i32, 
     let at = source.data
     for (let i: usize = 0; i < (n as usize); i++, at += source.step) decimalOfInt(target.data + (i << 4), load<i64>(at))
   } else if (from == TYPE_DEC && type == TYPE_F64) {
+    const power = exactPower(scale)
     let at = source.data
     for (let i: usize = 0; i < (n as usize); i++, at += source.step) {
       // A null row's cell is undefined and may be no decimal at all.
       const present = source.valid == 0 || load<u8>(source.valid + i) != 0
-      store<f64>(target.data + (i << 3), present ? doubleOfDecimal(at, scale) : 0)
+      store<f64>(target.data + (i << 3), present ? doubleOfDecimal(at, scale, power) : 0)
     }
   } else if (from == TYPE_F64 && type == TYPE_I64) {
     castFloats(target, source, n)
@@ -58,7 +59,6 @@ function castFloats(target: Register, source: Register, n: i32): void {
   target.valid = valid
 }
 
-// @ts-ignore: decorator
 @inline
 function isInt64(value: f64): bool {
   return value >= -9223372036854775808.0 && value < 9223372036854775808.0

@@ -48,28 +48,32 @@ function loop<T, Operation>(data: usize, left: Register, right: Register, n: i32
   }
 }
 
-@final @unmanaged
+@final
+@unmanaged
 class Equal {
   @inline apply<T>(x: T, y: T): bool {
     return x == y
   }
 }
 
-@final @unmanaged
+@final
+@unmanaged
 class NotEqual {
   @inline apply<T>(x: T, y: T): bool {
     return x != y
   }
 }
 
-@final @unmanaged
+@final
+@unmanaged
 class Less {
   @inline apply<T>(x: T, y: T): bool {
     return x < y
   }
 }
 
-@final @unmanaged
+@final
+@unmanaged
 class LessOrEqual {
   @inline apply<T>(x: T, y: T): bool {
     return x <= y
@@ -96,6 +100,8 @@ function compareDecimalCells(operation: i32, data: usize, left: Register, right:
 // ---- text ------------------------------------------------------------------------------------------------------------
 
 function equalTexts(negate: bool, data: usize, left: Register, right: Register, n: i32): void {
+  if (right.step == 0 && equalToShort(negate, data, left, right, n)) return
+  if (left.step == 0 && equalToShort(negate, data, right, left, n)) return
   let a = left.offsets
   let b = right.offsets
   for (let i: usize = 0; i < (n as usize); i++, a += left.step, b += right.step) {
@@ -105,6 +111,30 @@ function equalTexts(negate: bool, data: usize, left: Register, right: Register, 
     const equal = length == load<u32>(b, 4) - fromB && sameBytes(left.data + fromA, right.data + fromB, length)
     store<u8>(data + i, (equal != negate) as u8)
   }
+}
+
+/**
+ * Equality with one short text, the common filter: eight bytes at once, those behind the text masked out. False when the
+ * last text lies so near the end of memory that eight bytes can't be read.
+ */
+function equalToShort(negate: bool, data: usize, left: Register, right: Register, n: i32): bool {
+  const length = load<u32>(right.offsets, 4) - load<u32>(right.offsets)
+  const end = left.data + (load<u32>(left.offsets + (n as usize) * left.step) as usize)
+  if (left.step == 0 || length > 8 || (end as u64) + 8 > (memory.size() as u64) << 16) return false
+  const mask: u64 = length == 0 ? 0 : (-1 as u64) >> (64 - ((length as u64) << 3))
+  let wanted: u64 = 0
+  const text = right.data + load<u32>(right.offsets)
+  for (let i: u32 = 0; i < length; i++) wanted |= (load<u8>(text + i) as u64) << ((i as u64) << 3)
+  let offset = left.offsets
+  let from = load<u32>(offset)
+  for (const stop = data + (n as usize); data < stop; data++) {
+    offset += 4
+    const to = load<u32>(offset)
+    const equal = i32(to - from == length) & i32((load<u64>(left.data + from) & mask) == wanted)
+    store<u8>(data, equal ^ (negate as i32))
+    from = to
+  }
+  return true
 }
 
 function sameBytes(a: usize, b: usize, length: u32): bool {

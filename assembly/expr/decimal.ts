@@ -77,7 +77,7 @@ function powerHi(exponent: i32): u64 {
 export function isDecimalInRange(lo: u64, hi: i64): bool {
   const sign = (hi >> 63) as u64
   const low = (lo ^ sign) - sign
-  const high = ((hi as u64) ^ sign) + ((sign & 1) & ((low == 0) as u64))
+  const high = ((hi as u64) ^ sign) + (sign & 1 & ((low == 0) as u64))
   return high < LIMIT_HI || (high == LIMIT_HI && low < LIMIT_LO)
 }
 
@@ -240,18 +240,23 @@ export function intOfDecimal(target: usize, source: usize, scale: i32): bool {
 
 const memoryCell = memory.data(16)
 
-/** The double nearest to source / 10^scale, ties to even. */
-export function doubleOfDecimal(source: usize, scale: i32): f64 {
+/** 10^scale where that is an exact double (up to 10^22), else 0. */
+export function exactPower(scale: i32): f64 {
+  return scale <= 22 ? (powerLo(scale) as f64) + (powerHi(scale) as f64) * 18446744073709551616.0 : 0
+}
+
+/** The double nearest to source / 10^scale, ties to even; `power` is `exactPower(scale)`. */
+export function doubleOfDecimal(source: usize, scale: i32, power: f64): f64 {
+  // Both sides are exact doubles: one division, one rounding.
+  const small = load<i64>(source)
+  if (small >> 63 == load<i64>(source, 8) && power != 0 && ((small + (1 << 53)) as u64) <= 1 << 54) {
+    return (small as f64) / power + 0.0
+  }
+
   const negative = magnitude(source)
   let lo = resultLo
   let hi = resultHi
   if ((lo | hi) == 0) return 0
-  if (hi == 0 && lo <= 1 << 53 && scale <= 22) {
-    // Both sides are exact doubles: one division, one rounding.
-    const value = (lo as f64) / (powerLo(scale) as f64 + (powerHi(scale) as f64) * 18446744073709551616.0)
-    return negative ? -value : value
-  }
-
   // A quotient of at least 56 bits and whether anything is left decide the rounding.
   const divisorLo = powerLo(scale)
   const divisorHi = powerHi(scale)

@@ -9,8 +9,8 @@ import { scratch } from '../arena'
 import { Register } from '../columns'
 import {
   COLUMN_BIT_OFFSET,
-  COLUMN_OFFSETS,
   COLUMN_OFFSET_BASE,
+  COLUMN_OFFSETS,
   COLUMN_PHYS,
   COLUMN_UNIT,
   COLUMN_VALID,
@@ -20,14 +20,14 @@ import {
   PHYS_DECIMAL128,
   PHYS_FLOAT32,
   PHYS_FLOAT64,
+  PHYS_INT8,
   PHYS_INT16,
   PHYS_INT32,
   PHYS_INT64,
-  PHYS_INT8,
+  PHYS_UINT8,
   PHYS_UINT16,
   PHYS_UINT32,
   PHYS_UINT64,
-  PHYS_UINT8,
   PHYS_UTF8,
   TEXT_BYTES_LIMIT,
   TYPE_BOOL,
@@ -112,14 +112,18 @@ function widenFloats<T>(target: usize, values: usize, n: i32): void {
   }
 }
 
-/** Is there a NaN, an infinity or a -0 among the cells? */
+/**
+ * Is there a NaN, an infinity or a -0 among the cells? Every cell is looked at, so this is written for few operations: a
+ * number minus one has its sign bit set where the number was 0, and both tests are made to end in 0.
+ */
 function hasUncleanDouble(values: usize, n: i32): bool {
-  let unclean: i32 = 0
+  let found: u64 = 0
   for (let end = values + ((n as usize) << 3); values < end; values += 8) {
     const bits = load<u64>(values)
-    unclean |= i32((bits & EXPONENT) == EXPONENT) | i32(bits == MINUS_ZERO)
+    const other = bits ^ MINUS_ZERO
+    found |= (EXPONENT - 1 - (bits & EXPONENT)) | ((other - 1) & ~other)
   }
-  return unclean != 0
+  return (found as i64) < 0
 }
 
 function cleanDoubles(target: Register, values: usize, n: i32): void {
@@ -185,9 +189,12 @@ function toMilliseconds(target: Register, unit: i32, n: i32): void {
   }
 }
 
+/** 1.5 * 2^52: a double below 2^51 that it is added to is rounded to an integer, in the low bits of the sum. */
+const ROUNDING: f64 = 6755399441055744.0
+
 /**
- * Floor division by a constant. Up to 2^52 the floor of the rounded double quotient is off by at most one, which the
- * remainder tells; that is cheaper than a 64-bit integer division.
+ * Floor division by a constant. Up to 2^52 the quotient in doubles, rounded to the nearest integer, is the floor or one more:
+ * the remainder's sign tells. This is a third of what a 64-bit division costs.
  */
 function divideFloor(target: Register, divisor: i64, n: i32): void {
   const data = scratch((n as usize) << 3)
@@ -196,11 +203,9 @@ function divideFloor(target: Register, divisor: i64, n: i32): void {
   for (let at = data, end = data + ((n as usize) << 3); at < end; at += 8, from += 8) {
     const value = load<i64>(from)
     let quotient: i64
-    if (((value + (1 << 52)) as u64) < (1 << 53)) {
-      quotient = floor<f64>((value as f64) * factor) as i64
-      const rest = value - quotient * divisor
-      if (rest < 0) quotient--
-      else if (rest >= divisor) quotient++
+    if (((value + (1 << 52)) as u64) <= 1 << 53) {
+      quotient = reinterpret<i64>((value as f64) * factor + ROUNDING) - reinterpret<i64>(ROUNDING)
+      quotient += (value - quotient * divisor) >> 63
     } else {
       quotient = value / divisor
       if (quotient * divisor > value) quotient--
@@ -237,11 +242,11 @@ function loadDecimals(target: Register, column: usize, n: i32): void {
   const values = load<u32>(column, COLUMN_VALUES) as usize
   target.data = values
   target.step = 16
-  let beyond: i32 = 0
-  for (let i: usize = 0; i < (n as usize); i++) {
-    beyond |= !isDecimalInRange(load<u64>(values + (i << 4)), load<i64>(values + (i << 4), 8)) as i32
-  }
-  if (beyond == 0) return
+  // What fits 64 bits has few enough digits; as a rule all of it does.
+  let wide: i64 = 0
+  for (let at = values, end = values + ((n as usize) << 4); at < end; at += 16)
+    wide |= load<i64>(at, 8) ^ (load<i64>(at) >> 63)
+  if (wide == 0) return
   const valid = ownMask(target.valid, n)
   for (let i: usize = 0; i < (n as usize); i++) {
     if (!isDecimalInRange(load<u64>(values + (i << 4)), load<i64>(values + (i << 4), 8))) store<u8>(valid + i, 0)
@@ -257,7 +262,8 @@ function loadTexts(target: Register, column: usize, n: i32): void {
   assert(load<u32>(column, COLUMN_PHYS) == PHYS_UTF8)
   const offsets = load<u32>(column, COLUMN_OFFSETS) as usize
   const base = load<u32>(column, COLUMN_OFFSET_BASE)
-  target.data = load<u32>(column, COLUMN_VALUES) as usize
+  // May lie before the text, even wrap below 0: only ever used with an offset of at least `base` added.
+  target.data = (load<u32>(column, COLUMN_VALUES) - base) as usize
   target.offsets = offsets
   target.step = 4
   if (n == 0) {
@@ -281,14 +287,9 @@ function loadTexts(target: Register, column: usize, n: i32): void {
   if (longest > (TEXT_BYTES_LIMIT as u32)) {
     const valid = ownMask(target.valid, n)
     for (let i: usize = 0; i < (n as usize); i++) {
-      if (load<u32>(offsets + (i << 2), 4) - load<u32>(offsets + (i << 2)) > (TEXT_BYTES_LIMIT as u32)) store<u8>(valid + i, 0)
+      if (load<u32>(offsets + (i << 2), 4) - load<u32>(offsets + (i << 2)) > (TEXT_BYTES_LIMIT as u32))
+        store<u8>(valid + i, 0)
     }
     target.valid = valid
   }
-  if (base == 0) return
-  const rebased = scratch(((n as usize) + 1) << 2)
-  for (let i: usize = 0; i <= (n as usize); i++) {
-    store<u32>(rebased + (i << 2), load<u32>(offsets + (i << 2)) - base)
-  }
-  target.offsets = rebased
 }

@@ -69,15 +69,7 @@ function spreadBits(byte: u32): u64 {
 // known to be true and rows known to be false.
 
 /** Writes the cells of `a AND b`, or of `a OR b`; returns their mask, 0 when nothing is null. */
-export function combineBools(
-  or: bool,
-  data: usize,
-  a: usize,
-  validA: usize,
-  b: usize,
-  validB: usize,
-  n: i32,
-): usize {
+export function combineBools(or: bool, data: usize, a: usize, validA: usize, b: usize, validB: usize, n: i32): usize {
   if (validA == 0 && validB == 0) {
     for (let i: usize = 0; i < (n as usize); i += 8) {
       const x = load<u64>(a + i)

@@ -1,8 +1,8 @@
 /** SELECT, constants, and FILL: registers made of other registers' cells, without a computation. */
 import { scratch } from '../arena'
 import { Register } from '../columns'
-import { TYPE_BOOL, TYPE_DEC, TYPE_F64, TYPE_I64, TYPE_UTF8 } from '../layout'
-import { filledMask } from './mask'
+import { TYPE_BOOL, TYPE_DEC, TYPE_F64, TYPE_UTF8 } from '../layout'
+import { andMasks, filledMask } from './mask'
 
 /** Sixteen zero bytes: the cell, and the offsets, of a null for every row. */
 const nothing = memory.data(16)
@@ -29,7 +29,7 @@ export function setConstant(target: Register, type: i32, from: usize, bytes: i32
   target.offsets = 0
   if (type == TYPE_BOOL) {
     target.step = 1
-    target.data = filledMask(load<u8>(from), n)
+    target.data = filledMask(u8(load<u8>(from) != 0), n)
   } else if (type == TYPE_UTF8) {
     assert(load<u32>(from) == 0 && (load<u32>(from, 4) as i32) == bytes - 8)
     target.offsets = from
@@ -75,62 +75,59 @@ export function select(target: Register, condition: Register, left: Register, ri
   assert(condition.type == TYPE_BOOL && left.type == right.type)
   target.type = left.type
   target.offsets = 0
-  const picks = condition.data
-  const known = condition.valid
-  target.valid = selectValid(picks, known, left.valid, right.valid, n)
-  if (left.type == TYPE_F64 || left.type == TYPE_I64) {
-    target.step = 8
-    target.data = scratch((n as usize) << 3)
-    let a = left.data
-    let b = right.data
-    for (let i: usize = 0; i < (n as usize); i++, a += left.step, b += right.step) {
-      store<u64>(target.data + (i << 3), load<u64>(isPicked(picks, known, i) ? a : b))
+  let picks = condition.data
+  if (condition.valid != 0) {
+    picks = scratch(n)
+    andMasks(picks, condition.data, condition.valid, n)
+  }
+  target.valid = selectValid(picks, left.valid, right.valid, n)
+  if (left.type == TYPE_UTF8) {
+    selectTexts(target, picks, left, right, n)
+    return
+  }
+  const width: usize = left.type == TYPE_BOOL ? 1 : left.type == TYPE_DEC ? 16 : 8
+  target.step = width
+  target.data = scratch((n as usize) * width)
+  let at = target.data
+  let a = left.data
+  let b = right.data
+  for (let i: usize = 0; i < (n as usize); i++, at += width, a += left.step, b += right.step) {
+    const from = pick(load<u8>(picks + i), a, b)
+    if (width == 8) store<u64>(at, load<u64>(from))
+    else if (width == 1) store<u8>(at, load<u8>(from))
+    else {
+      store<u64>(at, load<u64>(from))
+      store<u64>(at, load<u64>(from, 8), 8)
     }
-  } else if (left.type == TYPE_DEC) {
-    target.step = 16
-    target.data = scratch((n as usize) << 4)
-    let a = left.data
-    let b = right.data
-    for (let i: usize = 0; i < (n as usize); i++, a += left.step, b += right.step) {
-      memory.copy(target.data + (i << 4), isPicked(picks, known, i) ? a : b, 16)
-    }
-  } else if (left.type == TYPE_BOOL) {
-    target.step = 1
-    target.data = scratch(n)
-    for (let i: usize = 0; i < (n as usize); i++) {
-      store<u8>(target.data + i, load<u8>((isPicked(picks, known, i) ? left.data : right.data) + i))
-    }
-  } else {
-    assert(left.type == TYPE_UTF8)
-    selectTexts(target, picks, known, left, right, n)
   }
 }
 
-// @ts-ignore: decorator
+/** `a` where the byte is 1, `b` where it is 0, without a branch: picks are as random as data. */
 @inline
-function isPicked(picks: usize, known: usize, i: usize): bool {
-  return load<u8>(picks + i) != 0 && (known == 0 || load<u8>(known + i) != 0)
+function pick(byte: u8, a: usize, b: usize): usize {
+  return b ^ ((a ^ b) & (0 - (byte as usize)))
 }
 
-function selectValid(picks: usize, known: usize, left: usize, right: usize, n: i32): usize {
+function selectValid(picks: usize, left: usize, right: usize, n: i32): usize {
   if (left == right) return left
+  const a = left == 0 ? filledMask(1, n) : left
+  const b = right == 0 ? filledMask(1, n) : right
   const valid = scratch(n)
-  for (let i: usize = 0; i < (n as usize); i++) {
-    const side = isPicked(picks, known, i) ? left : right
-    store<u8>(valid + i, side == 0 ? 1 : load<u8>(side + i))
+  for (let i: usize = 0; i < (n as usize); i += 8) {
+    const taken = load<u64>(picks + i)
+    store<u64>(valid + i, (load<u64>(a + i) & taken) | (load<u64>(b + i) & ~taken))
   }
   return valid
 }
 
 /** Copies the texts picked; null rows get none, so the copy is never longer than both sides together. */
-function selectTexts(target: Register, picks: usize, known: usize, left: Register, right: Register, n: i32): void {
+function selectTexts(target: Register, picks: usize, left: Register, right: Register, n: i32): void {
   const offsets = scratch(((n as usize) + 1) << 2)
   let length: u32 = 0
   for (let i: usize = 0; i < (n as usize); i++) {
     store<u32>(offsets + (i << 2), length)
     if (target.valid != 0 && load<u8>(target.valid + i) == 0) continue
-    const side = isPicked(picks, known, i) ? left : right
-    const at = side.offsets + i * side.step
+    const at = load<u8>(picks + i) != 0 ? left.offsets + i * left.step : right.offsets + i * right.step
     length += load<u32>(at, 4) - load<u32>(at)
   }
   store<u32>(offsets + ((n as usize) << 2), length)
@@ -140,7 +137,7 @@ function selectTexts(target: Register, picks: usize, known: usize, left: Registe
     const to = load<u32>(offsets + (i << 2))
     const bytes = load<u32>(offsets + (i << 2), 4) - to
     if (bytes == 0) continue
-    const side = isPicked(picks, known, i) ? left : right
+    const side = load<u8>(picks + i) != 0 ? left : right
     memory.copy(data + to, side.data + load<u32>(side.offsets + i * side.step), bytes)
   }
   target.data = data

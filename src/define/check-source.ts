@@ -40,7 +40,10 @@ export function readColumns(value: unknown, path: Path, problems: Problems): Sou
   const columns: SourceColumn[] = []
   for (const name of names.sort()) {
     if (!isColumnName(name)) {
-      problems.add([...path, name], `got column name ${show(name)}, expected 1 to ${LIMITS.nameCharsMax} printable characters`)
+      problems.add(
+        [...path, name],
+        `got column name ${show(name)}, expected 1 to ${LIMITS.nameCharsMax} printable characters`,
+      )
       continue
     }
     const column = parseColumn(name, (value as Record<string, unknown>)[name], [...path, name], problems)
@@ -62,7 +65,8 @@ function parseColumn(name: string, value: unknown, path: Path, problems: Problem
     return undefined
   }
   const timestamp = /^timestamp\[(\w+)\]$/.exec(text)
-  if (timestamp && TIME_UNITS.includes(timestamp[1]!)) return { name, type: 'timestamp', unit: timestamp[1] as TimeUnit }
+  if (timestamp && TIME_UNITS.includes(timestamp[1]!))
+    return { name, type: 'timestamp', unit: timestamp[1] as TimeUnit }
   const meant = Object.hasOwn(FOREIGN_TYPES, text) ? `, did you mean ${JSON.stringify(FOREIGN_TYPES[text])}?` : ''
   problems.add(path, `got type ${show(value)}${meant || `, expected one of ${COLUMN_TYPES_TEXT}`}`)
   return undefined

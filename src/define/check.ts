@@ -51,7 +51,8 @@ export function checkView(value: unknown, path: Path, problems: Problems): Omit<
 
   const name = readName(view.name, at('name'), problems)
   const sourceValue = required(view, 'source', path, problems)
-  const source = sourceValue === undefined ? undefined : readObject(sourceValue, at('source'), ['name', 'columns'], problems)
+  const source =
+    sourceValue === undefined ? undefined : readObject(sourceValue, at('source'), ['name', 'columns'], problems)
   const sourceName = source && readName(source.name, at('source', 'name'), problems)
   const columns = source && readColumns(source.columns, at('source', 'columns'), problems)
 
@@ -148,10 +149,16 @@ function readAggregation(value: unknown, path: Path, problems: Problems): Aggreg
   const as = given.as === undefined ? undefined : readFeatureName(given.as, [...path, 'as'], problems)
   const name = given.name === undefined ? undefined : readFeatureName(given.name, [...path, 'name'], problems)
   if (as !== undefined && name !== undefined) {
-    problems.add([...path, 'name'], 'got both "as" and "name", expected one: "as" is followed by the window, "name" is whole')
+    problems.add(
+      [...path, 'name'],
+      'got both "as" and "name", expected one: "as" is followed by the window, "name" is whole',
+    )
   }
   if (name !== undefined && windows.length > 1) {
-    problems.add([...path, 'name'], `got "name" with ${windows.length} windows, expected one window, or "as" (the window is appended to it)`)
+    problems.add(
+      [...path, 'name'],
+      `got "name" with ${windows.length} windows, expected one window, or "as" (the window is appended to it)`,
+    )
   }
   const fallback = given.default
   if (fallback !== undefined && !['number', 'string', 'boolean'].includes(typeof fallback)) {
@@ -175,7 +182,10 @@ function readWindows(value: unknown, path: Path, problems: Problems): Aggregatio
 
 function readTiles(value: unknown, path: Path, problems: Problems): number[] | undefined {
   if (!Array.isArray(value) || value.length === 0 || value.length > LEVELS_MAX) {
-    problems.add(path, `got ${show(value)}, expected a list of 1 to ${LEVELS_MAX} steps like ["5m", "1h", "1d"], finest first`)
+    problems.add(
+      path,
+      `got ${show(value)}, expected a list of 1 to ${LEVELS_MAX} steps like ["5m", "1h", "1d"], finest first`,
+    )
     return undefined
   }
   const steps = value.map((each, i) =>
@@ -186,9 +196,15 @@ function readTiles(value: unknown, path: Path, problems: Problems): number[] | u
     const step = steps[i]
     if (finer === undefined || step === undefined) continue
     if (step <= finer) {
-      problems.add([...path, i], `got step ${show(value[i])} behind ${show(value[i - 1])}, expected steps in ascending order`)
+      problems.add(
+        [...path, i],
+        `got step ${show(value[i])} behind ${show(value[i - 1])}, expected steps in ascending order`,
+      )
     } else if (step % finer !== 0) {
-      problems.add([...path, i], `got step ${show(value[i])}, expected a multiple of the step before it, ${show(value[i - 1])}`)
+      problems.add(
+        [...path, i],
+        `got step ${show(value[i])}, expected a multiple of the step before it, ${show(value[i - 1])}`,
+      )
     }
   }
   return steps as number[]
@@ -196,7 +212,10 @@ function readTiles(value: unknown, path: Path, problems: Problems): number[] | u
 
 function readEdges(value: unknown, path: Path, problems: Problems): 'aligned' {
   if (value === 'exact') {
-    problems.add(path, 'got "exact", which this version does not have; expected "aligned": a window starts on a tile edge, at most a twelfth early')
+    problems.add(
+      path,
+      'got "exact", which this version does not have; expected "aligned": a window starts on a tile edge, at most a twelfth early',
+    )
   } else if (value !== undefined) readOneOf(value, path, ['aligned'], problems)
   return DEFAULTS.edges
 }
@@ -253,11 +272,15 @@ export function readObject(
   problems: Problems,
 ): Record<string, unknown> | undefined {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    problems.add(path, `got ${show(value)}, expected an object with ${keys.map((key) => JSON.stringify(key)).join(', ')}`)
+    problems.add(
+      path,
+      `got ${show(value)}, expected an object with ${keys.map((key) => JSON.stringify(key)).join(', ')}`,
+    )
     return undefined
   }
   for (const key of Object.keys(value)) {
-    if (!keys.includes(key)) problems.add([...path, key], `got unknown key ${JSON.stringify(key)}${suggest(key, keys)}`, { key: true })
+    if (!keys.includes(key))
+      problems.add([...path, key], `got unknown key ${JSON.stringify(key)}${suggest(key, keys)}`, { key: true })
   }
   return value as Record<string, unknown>
 }
@@ -269,18 +292,29 @@ export function required(object: Record<string, unknown>, key: string, path: Pat
 
 /** Names of views, sources and namespaces: they become parts of stored names. */
 export function readName(value: unknown, path: Path, problems: Problems): string | undefined {
-  if (typeof value === 'string' && /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(value) && !RESERVED_NAMES.includes(value)) return value
-  problems.add(path, `got ${show(value)}, expected a name of 1 to 64 letters, digits, "_" and "-" that starts with a letter`)
+  if (typeof value === 'string' && /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(value) && !RESERVED_NAMES.includes(value))
+    return value
+  problems.add(
+    path,
+    `got ${show(value)}, expected a name of 1 to 64 letters, digits, "_" and "-" that starts with a letter`,
+  )
   return undefined
 }
 
 export function isFeatureName(name: string): boolean {
-  return /^[\p{L}_][\p{L}\p{M}\p{N}_.-]*$/u.test(name) && name.length <= LIMITS.nameCharsMax && !RESERVED_NAMES.includes(name)
+  return (
+    /^[\p{L}_][\p{L}\p{M}\p{N}_.-]*$/u.test(name) &&
+    name.length <= LIMITS.nameCharsMax &&
+    !RESERVED_NAMES.includes(name)
+  )
 }
 
 function readFeatureName(value: unknown, path: Path, problems: Problems): string | undefined {
   if (typeof value === 'string' && isFeatureName(value)) return value
-  problems.add(path, `got ${show(value)}, expected a feature name: letters, digits, "_", "-" and ".", at most ${LIMITS.nameCharsMax}`)
+  problems.add(
+    path,
+    `got ${show(value)}, expected a feature name: letters, digits, "_", "-" and ".", at most ${LIMITS.nameCharsMax}`,
+  )
   return undefined
 }
 
@@ -296,11 +330,19 @@ function readColumnName(value: unknown, path: Path, columns: readonly SourceColu
 function readExpression(value: unknown, path: Path, problems: Problems): string | undefined {
   if (typeof value === 'string' && value.trim() !== '' && value.length <= LIMITS.expressionCharsMax) return value
   const got = typeof value === 'string' && value.length > 80 ? `${value.length} characters` : show(value)
-  problems.add(path, `got ${got}, expected a column or a SQL expression of at most ${LIMITS.expressionCharsMax} characters`)
+  problems.add(
+    path,
+    `got ${got}, expected a column or a SQL expression of at most ${LIMITS.expressionCharsMax} characters`,
+  )
   return undefined
 }
 
-export function readOneOf<T extends string>(value: unknown, path: Path, known: readonly T[], problems: Problems): T | undefined {
+export function readOneOf<T extends string>(
+  value: unknown,
+  path: Path,
+  known: readonly T[],
+  problems: Problems,
+): T | undefined {
   if (known.includes(value as T)) return value as T
   if (value !== undefined) {
     problems.add(path, `got ${show(value)}${suggest(typeof value === 'string' ? value : '', known)}`)
@@ -309,7 +351,13 @@ export function readOneOf<T extends string>(value: unknown, path: Path, known: r
 }
 
 /** A duration in milliseconds within [fromMs, toMs]; undefined when absent or wrong. */
-function readDuration(value: unknown, path: Path, problems: Problems, fromMs: number, toMs: number): number | undefined {
+function readDuration(
+  value: unknown,
+  path: Path,
+  problems: Problems,
+  fromMs: number,
+  toMs: number,
+): number | undefined {
   if (value === undefined) return undefined
   if (typeof value !== 'string') {
     problems.add(path, `got ${show(value)}, expected a duration with a unit like "5m" or "1h30m" (ms, s, m, h, d, w)`)
@@ -324,6 +372,9 @@ function readDuration(value: unknown, path: Path, problems: Problems, fromMs: nu
     return undefined
   }
   if (ms >= fromMs && ms <= toMs) return ms
-  problems.add(path, `got ${show(value)}, expected a duration from ${formatDuration(fromMs)} to ${formatDuration(toMs)}`)
+  problems.add(
+    path,
+    `got ${show(value)}, expected a duration from ${formatDuration(fromMs)} to ${formatDuration(toMs)}`,
+  )
   return undefined
 }

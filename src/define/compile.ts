@@ -12,7 +12,15 @@ import { buildLadder, checkLadder, tailStep } from './ladder.ts'
 import { printColumn } from './print.ts'
 import { type Path, Problems, show } from './problems.ts'
 import { loadedColumns, ProgramBuilder } from './program.ts'
-import { checkProjection, mergeNeeds, type Need, partialOf, type Projection, project, resultType } from './projection.ts'
+import {
+  checkProjection,
+  mergeNeeds,
+  type Need,
+  type Projection,
+  partialOf,
+  project,
+  resultType,
+} from './projection.ts'
 import { ExpressionError, loadSqlParser } from './sql.ts'
 import { AGGREGATION_OPS, type AggregationDefinition, LIMITS, type ViewDefinition } from './view.ts'
 
@@ -99,7 +107,10 @@ function planWindows(view: ViewDefinition, problems: Problems): WindowPlan[] {
     }
   }
   if (windows.size > WINDOWS_MAX) {
-    problems.add(['aggregations'], `got ${windows.size} different windows, expected at most ${WINDOWS_MAX}: split the view`)
+    problems.add(
+      ['aggregations'],
+      `got ${windows.size} different windows, expected at most ${WINDOWS_MAX}: split the view`,
+    )
   }
   return [...windows.values()].sort((a, b) => a.lengthMs - b.lengthMs)
 }
@@ -110,13 +121,22 @@ function planTimes(view: ViewDefinition, windows: readonly WindowPlan[], problem
   const retentionMs = view.retentionMs ?? longestMs + view.tilesMs.at(-1)!
   const { policy, allowedMs = retentionMs } = view.lateness
   if (retentionMs < longestMs) {
-    problems.add(['retention'], `got ${formatDuration(retentionMs)}, expected at least the longest window, ${formatDuration(longestMs)}`)
+    problems.add(
+      ['retention'],
+      `got ${formatDuration(retentionMs)}, expected at least the longest window, ${formatDuration(longestMs)}`,
+    )
   }
   if (allowedMs > retentionMs) {
-    problems.add(['lateness', 'allowed'], `got ${formatDuration(allowedMs)}, expected at most the retention, ${formatDuration(retentionMs)}`)
+    problems.add(
+      ['lateness', 'allowed'],
+      `got ${formatDuration(allowedMs)}, expected at most the retention, ${formatDuration(retentionMs)}`,
+    )
   }
   if (view.dedupe && view.dedupe.withinMs > retentionMs) {
-    problems.add(['dedupe', 'within'], `got ${formatDuration(view.dedupe.withinMs)}, expected at most the retention, ${formatDuration(retentionMs)}`)
+    problems.add(
+      ['dedupe', 'within'],
+      `got ${formatDuration(view.dedupe.withinMs)}, expected at most the retention, ${formatDuration(retentionMs)}`,
+    )
   }
   return { retentionMs, lateness: { allowedMs, policy }, dedupe: view.dedupe && { withinMs: view.dedupe.withinMs } }
 }
@@ -145,7 +165,12 @@ function compileFilter(view: ViewDefinition, problems: Problems): Projection | u
 }
 
 /** What an aggregation needs of the state; undefined for rows, and after a problem. */
-function planNeed(view: ViewDefinition, aggregation: AggregationDefinition, path: Path, problems: Problems): Need | undefined {
+function planNeed(
+  view: ViewDefinition,
+  aggregation: AggregationDefinition,
+  path: Path,
+  problems: Problems,
+): Need | undefined {
   const text = aggregation.column
   if (text === undefined) return undefined
   const at = [...path, 'column']
@@ -153,14 +178,20 @@ function planNeed(view: ViewDefinition, aggregation: AggregationDefinition, path
   if (projection === undefined) return undefined
   const op = AGGREGATION_OPS[aggregation.op]
   if (resultType(op, projection) === undefined) {
-    problems.add(at, `got ${aggregation.op} of a ${projection.type} column, expected ${NUMERIC_TYPES} (utf8 has count, first and last)`)
+    problems.add(
+      at,
+      `got ${aggregation.op} of a ${projection.type} column, expected ${NUMERIC_TYPES} (utf8 has count, first and last)`,
+    )
     return undefined
   }
   if (aggregation.as === undefined && aggregation.name === undefined) {
     if (projection.column === undefined) {
       problems.add(at, `got expression ${show(text)} without a name, expected "as": its features are {as}_{window}`)
     } else if (!isFeatureName(projection.column)) {
-      problems.add(at, `got column ${show(text)}, which makes no feature name; expected "as": the features are {as}_{window}`)
+      problems.add(
+        at,
+        `got column ${show(text)}, which makes no feature name; expected "as": the features are {as}_{window}`,
+      )
     }
   }
   return { op, projection }
@@ -172,14 +203,20 @@ const NUMERIC_TYPES = 'float64, int64, decimal or bool'
 
 type Draft = Omit<FeaturePlan, 'partial' | 'window'> & { readonly lengthMs: number; readonly path: Path }
 
-function planFeatures(aggregation: AggregationDefinition, need: Need | undefined, path: Path, problems: Problems): Draft[] {
+function planFeatures(
+  aggregation: AggregationDefinition,
+  need: Need | undefined,
+  path: Path,
+  problems: Problems,
+): Draft[] {
   const op = AGGREGATION_OPS[aggregation.op]
   // A column that did not compile is a problem already.
   if (aggregation.column !== undefined && need === undefined) return []
   const result = resultType(op, need?.projection)!
   const fallback = readDefault(aggregation.default, op === 'count' ? 'float64' : result.type, result.scale ?? 0)
   if ('problem' in fallback) problems.add([...path, 'default'], fallback.problem)
-  const base = aggregation.as ?? [need?.projection.column, aggregation.op].filter((each) => each !== undefined).join('_')
+  const base =
+    aggregation.as ?? [need?.projection.column, aggregation.op].filter((each) => each !== undefined).join('_')
   return aggregation.windows.map(({ text, lengthMs }, i) => ({
     name: aggregation.name ?? `${base}_${text}`,
     op,
@@ -200,14 +237,22 @@ function readDefault(
   const refuse = (expected: string) => ({ problem: `got ${show(value)}, expected ${expected}` })
   switch (type) {
     case 'float64':
-      return typeof value === 'number' && Number.isFinite(value) ? { value: value === 0 ? 0 : value } : refuse('a finite number')
+      return typeof value === 'number' && Number.isFinite(value)
+        ? { value: value === 0 ? 0 : value }
+        : refuse('a finite number')
     case 'bool':
       return typeof value === 'boolean' ? { value } : refuse('true or false')
     case 'utf8':
       return typeof value === 'string' && value.isWellFormed() ? { value } : refuse('a text')
     case 'int64': {
-      const whole = typeof value === 'string' && /^-?\d{1,19}$/.test(value) ? BigInt(value) : Number.isSafeInteger(value) ? BigInt(value as number) : undefined
-      if (whole === undefined || BigInt.asIntN(64, whole) !== whole) return refuse('a 64-bit integer (as text beyond 2^53)')
+      const whole =
+        typeof value === 'string' && /^-?\d{1,19}$/.test(value)
+          ? BigInt(value)
+          : Number.isSafeInteger(value)
+            ? BigInt(value as number)
+            : undefined
+      if (whole === undefined || BigInt.asIntN(64, whole) !== whole)
+        return refuse('a 64-bit integer (as text beyond 2^53)')
       return { value: String(whole) }
     }
     case 'decimal': {
@@ -224,15 +269,22 @@ function readDefault(
 function checkNames(features: readonly Draft[], problems: Problems): void {
   const seen = new Set<string>()
   for (const { name, path } of features) {
-    if (seen.has(name)) problems.add(path, `got feature ${show(name)} twice, expected different names: use "as" or "name"`)
-    else if (name.length > LIMITS.nameCharsMax) problems.add(path, `got feature name ${show(name)}, expected at most ${LIMITS.nameCharsMax} characters`)
+    if (seen.has(name))
+      problems.add(path, `got feature ${show(name)} twice, expected different names: use "as" or "name"`)
+    else if (name.length > LIMITS.nameCharsMax)
+      problems.add(path, `got feature name ${show(name)}, expected at most ${LIMITS.nameCharsMax} characters`)
     seen.add(name)
   }
 }
 
 // ---- program ---------------------------------------------------------------------------------------------------------
 
-function compileProgram(view: ViewDefinition, filter: Projection | undefined, columns: readonly Projection[], problems: Problems) {
+function compileProgram(
+  view: ViewDefinition,
+  filter: Projection | undefined,
+  columns: readonly Projection[],
+  problems: Problems,
+) {
   const named = [view.time, ...view.entity, ...(view.dedupe ? [view.dedupe.id] : [])]
   const nodes = [...columns, ...(filter ? [filter] : [])].map((each) => each.node)
   const used = new Set([...named, ...nodes.flatMap(loadedColumns)])

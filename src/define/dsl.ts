@@ -79,7 +79,10 @@ export interface Aggregation<
   readonly options: Options
 }
 
-type ColumnAggregation<Op extends AggregationOp> = <const Column extends string, const Options extends AggregationOptions>(
+type ColumnAggregation<Op extends AggregationOp> = <
+  const Column extends string,
+  const Options extends AggregationOptions,
+>(
   column: Column,
   options: Options,
 ) => Aggregation<Op, Column, Options>
@@ -89,7 +92,9 @@ function columnAggregation<Op extends AggregationOp>(op: Op): ColumnAggregation<
 }
 
 /** Rows, or with a column its non-null cells. */
-export function count<const Options extends AggregationOptions>(options: Options): Aggregation<'count', undefined, Options>
+export function count<const Options extends AggregationOptions>(
+  options: Options,
+): Aggregation<'count', undefined, Options>
 export function count<const Column extends string, const Options extends AggregationOptions>(
   column: Column,
   options: Options,
@@ -229,10 +234,16 @@ function originOf(name: unknown): Origin {
 type Flat<T> = { [Key in keyof T]: T[Key] }
 
 /** One entry per feature; a list that is no tuple has names the types can't know. */
-type FeatureMap<Aggregations extends readonly Aggregation[], Declared extends Columns> = number extends Aggregations['length']
+type FeatureMap<
+  Aggregations extends readonly Aggregation[],
+  Declared extends Columns,
+> = number extends Aggregations['length']
   ? Record<string, FeatureValue>
   : {
-      [Index in keyof Aggregations & `${number}` as FeatureName<Aggregations[Index]>]: FeatureType<Aggregations[Index], Declared>
+      [Index in keyof Aggregations & `${number}` as FeatureName<Aggregations[Index]>]: FeatureType<
+        Aggregations[Index],
+        Declared
+      >
     }
 
 type FeatureName<A> =

@@ -54,7 +54,9 @@ export type Operation =
   | 'rescale'
 
 /** Not yet typed: a null, or a number that takes the type of what it meets. */
-type Loose = { readonly loose: 'null'; readonly at: number } | { readonly loose: 'number'; readonly text: string; readonly at: number }
+type Loose =
+  | { readonly loose: 'null'; readonly at: number }
+  | { readonly loose: 'number'; readonly text: string; readonly at: number }
 type Term = TypedNode | Loose
 
 const DIGITS_MAX = 38
@@ -65,7 +67,8 @@ const INT64_MAX = 2n ** 63n - 1n
 /** Types a parsed expression. Throws ExpressionError. */
 export function typeExpression(node: SqlNode, columns: readonly SourceColumn[]): TypedNode {
   const term = typeNode(node, columns)
-  if (isLoose(term) && term.loose === 'null') throw new ExpressionError('got null alone, expected a value with a type', node.at)
+  if (isLoose(term) && term.loose === 'null')
+    throw new ExpressionError('got null alone, expected a value with a type', node.at)
   return settle(term)
 }
 
@@ -116,7 +119,9 @@ function typeNode(node: SqlNode, columns: readonly SourceColumn[]): Term {
     }
     case 'and':
     case 'or':
-      return node.operands.map((each) => asBool(type(each), each.at)).reduce((left, right) => bool(node.kind, left, right))
+      return node.operands
+        .map((each) => asBool(type(each), each.at))
+        .reduce((left, right) => bool(node.kind, left, right))
     case 'call':
       return typeCall(node.name, node.operands.map(type), node.at)
     case 'case':
@@ -151,7 +156,10 @@ function decimalArithmetic(operator: string, left: Term, right: Term, scale: num
   const b = convert(right, { type: 'decimal', scale: ownScale(right) })
   if (operator === '*') {
     if (a.scale + b.scale > DIGITS_MAX) {
-      throw new ExpressionError(`got a product with ${a.scale + b.scale} digits behind the point, expected at most ${DIGITS_MAX}: cast a side to a smaller scale`, at)
+      throw new ExpressionError(
+        `got a product with ${a.scale + b.scale} digits behind the point, expected at most ${DIGITS_MAX}: cast a side to a smaller scale`,
+        at,
+      )
     }
     return operate('mul', 'decimal', a.scale + b.scale, a, b)
   }
@@ -186,7 +194,8 @@ function typeDistinct(left: Term, right: Term, at: number): TypedNode {
 function typeCall(name: string, operands: readonly Term[], at: number): TypedNode {
   if (name === 'abs') {
     const value = settle(operands[0]!)
-    if (value.type === 'bool' || value.type === 'utf8') throw new ExpressionError(`got abs of ${value.type}, expected a number`, at)
+    if (value.type === 'bool' || value.type === 'utf8')
+      throw new ExpressionError(`got abs of ${value.type}, expected a number`, at)
     const zero = constant('int64', 0n)
     return select(typeBinary('<', value, zero, at), typeBinary('-', zero, value, at), value)
   }
@@ -212,7 +221,7 @@ function typeCase(node: Extract<SqlNode, { kind: 'case' }>, typeOf: (each: SqlNo
   const conditions = node.branches.map(({ when }) =>
     subject === undefined ? asBool(typeOf(when), when.at) : typeBinary('=', subject, typeOf(when), when.at),
   )
-  const results = node.branches.map(({ then }) => typeOf(then))
+  const results = node.branches.map(({ result }) => typeOf(result))
   const otherwise: Term = node.otherwise === undefined ? { loose: 'null', at: node.at } : typeOf(node.otherwise)
   const type = commonType([...results, otherwise], node.at)
   return conditions.reduceRight<TypedNode>(
@@ -222,17 +231,25 @@ function typeCase(node: Extract<SqlNode, { kind: 'case' }>, typeOf: (each: SqlNo
 }
 
 function typeCast(operand: Term, to: CommonType & { precision: number }, at: number): TypedNode {
-  if (isLoose(operand) && operand.loose === 'null') return { operation: 'null', type: to.type, scale: to.scale, operands: [] }
+  if (isLoose(operand) && operand.loose === 'null')
+    return { operation: 'null', type: to.type, scale: to.scale, operands: [] }
   // A number with a point is a decimal until it is cast, so that 0.1::decimal(2,1) is exact.
-  const value = isLoose(operand) ? (to.type === 'decimal' ? decimalLiteral(operand.text, operand.at) : settle(operand)) : operand
-  const refuse = () => new ExpressionError(`got a cast from ${value.type} to ${to.type}, expected numbers or bool on both sides`, at)
+  const value = isLoose(operand)
+    ? to.type === 'decimal'
+      ? decimalLiteral(operand.text, operand.at)
+      : settle(operand)
+    : operand
+  const refuse = () =>
+    new ExpressionError(`got a cast from ${value.type} to ${to.type}, expected numbers or bool on both sides`, at)
   if (value.type === 'utf8' || to.type === 'utf8') {
     if (value.type === to.type) return value
     throw refuse()
   }
   const from = value.type === 'bool' && to.type !== 'bool' ? castNode(value, 'int64', 0) : value
   if (to.type === 'bool') {
-    return value.type === 'bool' ? value : compare('<>', value, constant('int64', 0n), commonType([value, constant('int64', 0n)], at))
+    return value.type === 'bool'
+      ? value
+      : compare('<>', value, constant('int64', 0n), commonType([value, constant('int64', 0n)], at))
   }
   if (to.type === 'decimal') {
     if (from.type === 'float64') return { ...castNode(from, 'decimal', to.scale), digits: to.precision }
@@ -291,7 +308,8 @@ function settle(term: Term): TypedNode {
   if (!isLoose(term)) return term
   if (term.loose === 'null') return { operation: 'null', type: 'int64', scale: 0, operands: [] }
   const value = Number(term.text)
-  if (!Number.isFinite(value)) throw new ExpressionError(`got number ${term.text}, expected one that a float64 can hold`, term.at)
+  if (!Number.isFinite(value))
+    throw new ExpressionError(`got number ${term.text}, expected one that a float64 can hold`, term.at)
   return constant('float64', value === 0 ? 0 : value)
 }
 
@@ -318,9 +336,11 @@ function typeNumber(text: string, at: number): Term {
 
 /** Digits, point and exponent exactly. */
 function decimalLiteral(text: string, at: number): TypedNode {
-  const [, sign, whole = '', fraction = '', exponent = '0'] = /^(-?)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,4}))?$/.exec(text) ?? []
+  const [, sign, whole = '', fraction = '', exponent = '0'] =
+    /^(-?)(\d*)\.?(\d*)(?:[eE]([+-]?\d{1,4}))?$/.exec(text) ?? []
   const scale = Math.max(0, fraction.length - Number(exponent))
-  const digits = `${whole}${fraction}${'0'.repeat(Math.max(0, Math.min(99, Number(exponent) - fraction.length)))}`.replace(/^0+/, '')
+  const digits =
+    `${whole}${fraction}${'0'.repeat(Math.max(0, Math.min(99, Number(exponent) - fraction.length)))}`.replace(/^0+/, '')
   if (sign === undefined || digits.length > DIGITS_MAX || scale > DIGITS_MAX) {
     throw new ExpressionError(`got number ${text} next to a decimal, expected at most ${DIGITS_MAX} digits`, at)
   }
@@ -353,7 +373,8 @@ function select(condition: TypedNode, left: TypedNode, right: TypedNode): TypedN
 function castNode(value: TypedNode, type: ValueType, scale: number): TypedNode {
   if (value.type === type) return value
   if (value.operation === 'null') return { ...value, type, scale }
-  if (value.operation === 'const' && value.type === 'int64' && type === 'float64') return constant('float64', Number(value.constant))
+  if (value.operation === 'const' && value.type === 'int64' && type === 'float64')
+    return constant('float64', Number(value.constant))
   return { operation: 'cast', type, scale, operands: [value] }
 }
 

@@ -38,11 +38,14 @@ export function tailStep(lengthMs: number, tilesMs: readonly number[]): { stepMs
 /**
  * Levels, finest first, with the time each is kept behind the head's frontier:
  *
- *   max of   W + tail step + slack   over the windows whose tail step this is
- *            the next step + slack   the parent's tile must be complete before its children go
+ *   max of   W + tail step + slack               over the windows whose tail step this is
+ *            W + tail step + next step + slack   over the windows, but the longest, whose tail step is this or a finer one
+ *            the next step + slack               the parent's tile must be complete before its children go
  *            the longest window + step + slack   for the coarsest
  *
- * rounded up to whole tiles. A head of sub-tiles is the first level, kept for the head and one finest tile.
+ * rounded up to whole tiles. The second is for the longer windows: in the one sweep over a row they share the tiles of the
+ * shorter ones, so where a short window's start cuts a coarse tile, they need the fine tiles on the other side of the cut too.
+ * A head of sub-tiles is the first level, kept for the head and one finest tile.
  */
 export function buildLadder(
   view: Pick<ViewDefinition, 'tilesMs' | 'slackMs' | 'headMs' | 'headStepMs'>,
@@ -53,6 +56,10 @@ export function buildLadder(
     const needs = windows.filter((each) => each.tailStepMs === stepMs).map((each) => each.lengthMs + stepMs)
     const parentMs = view.tilesMs[i + 1]
     needs.push(parentMs ?? longest + stepMs)
+    if (parentMs !== undefined) {
+      const cuts = windows.filter((each) => each.tailStepMs <= stepMs && each.lengthMs < longest)
+      needs.push(...cuts.map((each) => each.lengthMs + each.tailStepMs + parentMs))
+    }
     return { stepMs, keepMs: ceilTo(Math.max(...needs) + view.slackMs, stepMs) }
   })
   if (view.headStepMs !== undefined) {

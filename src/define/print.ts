@@ -39,7 +39,9 @@ export function printExpression(node: SqlNode): string {
     }
     case 'case': {
       const subject = node.subject === undefined ? '' : ` ${operand(node.subject)}`
-      const branches = node.branches.map((each) => ` when ${printExpression(each.when)} then ${printExpression(each.then)}`)
+      const branches = node.branches.map(
+        (each) => ` when ${printExpression(each.when)} then ${printExpression(each.result)}`,
+      )
       const otherwise = node.otherwise === undefined ? '' : ` else ${printExpression(node.otherwise)}`
       return `case${subject}${branches.join('')}${otherwise} end`
     }

@@ -119,13 +119,23 @@ export class ProgramBuilder {
   register(node: TypedNode): number {
     if (node.operation === 'load') return this.#registers.get(`load ${node.column}`)!
     const operands = node.operands.map((each) => this.register(each))
-    const key = JSON.stringify([node.operation, node.type, node.scale, operands, constantKey(node.constant), node.digits ?? -1])
+    const key = JSON.stringify([
+      node.operation,
+      node.type,
+      node.scale,
+      operands,
+      constantKey(node.constant),
+      node.digits ?? -1,
+    ])
     return this.#registers.get(key) ?? this.#emit(key, this.#encode(node, operands))
   }
 
   #emit(key: string, words: number[]): number {
     if (this.#instructions.length === PROGRAM_REGISTERS_MAX) {
-      throw new ExpressionError(`got expressions of more than ${PROGRAM_REGISTERS_MAX} operations in one view, expected fewer`, 0)
+      throw new ExpressionError(
+        `got expressions of more than ${PROGRAM_REGISTERS_MAX} operations in one view, expected fewer`,
+        0,
+      )
     }
     this.#registers.set(key, this.#instructions.length)
     return this.#instructions.push(words) - 1
@@ -165,7 +175,8 @@ export class ProgramBuilder {
     program.writeUInt32LE(this.#instructions.length, PROGRAM_INSTRUCTIONS_AT)
     program.writeUInt32LE(this.inputs.length, PROGRAM_INPUTS_AT)
     for (const [i, words] of this.#instructions.entries()) {
-      for (const [j, word] of words.entries()) program.writeInt32LE(word, PROGRAM_HEADER_BYTES + i * INSTRUCTION_BYTES + j * 4)
+      for (const [j, word] of words.entries())
+        program.writeInt32LE(word, PROGRAM_HEADER_BYTES + i * INSTRUCTION_BYTES + j * 4)
     }
     return Buffer.concat([program, this.#constants])
   }

@@ -54,7 +54,9 @@ export function mergeNeeds(needs: readonly Need[]): { columns: Projection[]; par
   const columns = [...new Map(needs.map((each) => [each.projection.name, each.projection])).values()]
   columns.sort((a, b) => (a.name < b.name ? -1 : 1))
   const partials = columns.flatMap((projection, column): PartialPlan[] => {
-    const keeps = new Set(needs.filter((each) => each.projection.name === projection.name).map((each) => KEEPS[each.op]))
+    const keeps = new Set(
+      needs.filter((each) => each.projection.name === projection.name).map((each) => KEEPS[each.op]),
+    )
     const merged: PartialPlan[] = []
     if (['count', 'sum', 'squares', 'min', 'max'].some((each) => keeps.has(each as 'sum'))) {
       const squares = keeps.has('squares')
@@ -69,26 +71,37 @@ export function mergeNeeds(needs: readonly Need[]): { columns: Projection[]; par
 }
 
 /** Index of the partial that answers the operation; -1 for rows. */
-export function partialOf(need: Need | undefined, columns: readonly Projection[], partials: readonly PartialPlan[]): number {
+export function partialOf(
+  need: Need | undefined,
+  columns: readonly Projection[],
+  partials: readonly PartialPlan[],
+): number {
   if (need === undefined) return -1
   const column = columns.findIndex((each) => each.name === need.projection.name)
   const keep = KEEPS[need.op]
   return partials.findIndex(
     (each) =>
       each.column === column &&
-      (keep === 'first' || keep === 'last' ? each.kind === 'edge' && each.last === (keep === 'last') : each.kind === 'numeric'),
+      (keep === 'first' || keep === 'last'
+        ? each.kind === 'edge' && each.last === (keep === 'last')
+        : each.kind === 'numeric'),
   )
 }
 
 /** The limits of the core, as a problem. */
 export function checkProjection(columns: readonly Projection[], partials: readonly PartialPlan[]): string | undefined {
-  if (columns.length > COLUMNS_MAX) return `got ${columns.length} aggregated columns, expected at most ${COLUMNS_MAX}: split the view`
-  if (partials.length > PARTIALS_MAX) return `got ${partials.length} partial aggregates, expected at most ${PARTIALS_MAX}: split the view`
+  if (columns.length > COLUMNS_MAX)
+    return `got ${columns.length} aggregated columns, expected at most ${COLUMNS_MAX}: split the view`
+  if (partials.length > PARTIALS_MAX)
+    return `got ${partials.length} partial aggregates, expected at most ${PARTIALS_MAX}: split the view`
   return undefined
 }
 
 /** Type of the answer, or undefined where the operation does not take the column. */
-export function resultType(op: FeatureOp, column: ProjectedColumn | undefined): { type: ValueType; scale?: number } | undefined {
+export function resultType(
+  op: FeatureOp,
+  column: ProjectedColumn | undefined,
+): { type: ValueType; scale?: number } | undefined {
   if (op === 'count') return { type: 'int64' }
   if (column === undefined) return undefined
   if (op === 'first' || op === 'last') return { type: column.type, scale: column.scale }

@@ -23,7 +23,7 @@ export type SqlNode = { readonly at: number } & (
   | {
       readonly kind: 'case'
       readonly subject?: SqlNode
-      readonly branches: readonly { readonly when: SqlNode; readonly then: SqlNode }[]
+      readonly branches: readonly { readonly when: SqlNode; readonly result: SqlNode }[]
       readonly otherwise?: SqlNode
     }
   | { readonly kind: 'cast'; readonly operand: SqlNode; readonly to: CastType }
@@ -144,7 +144,10 @@ class Reader {
       case 'SQLValueFunction': {
         const word = /^\w+/.exec(this.#text.slice(at))?.[0] ?? ''
         if (this.#columns.includes(word)) {
-          throw new ExpressionError(`got the SQL keyword ${word}, expected a column: write "${word}" in double quotes`, at)
+          throw new ExpressionError(
+            `got the SQL keyword ${word}, expected a column: write "${word}" in double quotes`,
+            at,
+          )
         }
         throw unsupported(word || type, at)
       }
@@ -190,7 +193,9 @@ class Reader {
   }
 
   #operator(body: Json, at: number): SqlNode {
-    const name = ((body.name ?? []) as { String?: { sval?: string } }[]).map((each) => each.String?.sval ?? '').join('.')
+    const name = ((body.name ?? []) as { String?: { sval?: string } }[])
+      .map((each) => each.String?.sval ?? '')
+      .join('.')
     const left = () => this.node(body.lexpr)
     const right = () => this.node(body.rexpr)
     const list = () => this.#nodes(((body.rexpr as Json)?.List as Json)?.items)
@@ -245,7 +250,7 @@ class Reader {
   #caseOf(body: Json, at: number): SqlNode {
     const branches = ((body.args ?? []) as { CaseWhen: Json }[]).map((each) => ({
       when: this.node(each.CaseWhen.expr),
-      then: this.node(each.CaseWhen.result),
+      result: this.node(each.CaseWhen.result),
     }))
     return {
       kind: 'case',
@@ -294,7 +299,9 @@ class Reader {
   /** A syntax error is often a column whose name is a keyword. */
   #reservedHint(): string {
     const reserved = this.#columns.find((each) => KEYWORDS.has(each.toLowerCase()) && this.#text.includes(each))
-    return reserved === undefined ? '' : `; ${reserved} is a SQL keyword, write the column as "${reserved}" in double quotes`
+    return reserved === undefined
+      ? ''
+      : `; ${reserved} is a SQL keyword, write the column as "${reserved}" in double quotes`
   }
 }
 

@@ -2,10 +2,21 @@
  * Definitions in YAML. The document is walked by us, not turned into objects by the parser: so every value keeps its place in
  * the file, and aliases, tags, depth and size are bounded before anything is built from them. The only file that knows yaml.
  */
-import { Alias, type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument, type Scalar } from 'yaml'
+import {
+  type Alias,
+  type Document,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  LineCounter,
+  type Node,
+  parseDocument,
+  type Scalar,
+} from 'yaml'
 import { checkView, readName, readObject } from './check.ts'
 import { checkViews } from './check-views.ts'
-import { definitionError, type Origin, type Path, type Position, Problems, show, type Spot } from './problems.ts'
+import { definitionError, type Origin, type Path, type Position, Problems, type Spot, show } from './problems.ts'
 import { DEFAULTS, LIMITS, RESERVED_NAMES, type ViewDefinition } from './view.ts'
 
 export interface DefinitionFile {
@@ -37,7 +48,8 @@ export function parseDefinitions(text: string | Uint8Array, file: string): Defin
 
   const given = readObject(value, [], FILE_KEYS, problems)
   if (given === undefined) throw problems.error()
-  const namespace = given.namespace === undefined ? DEFAULTS.namespace : readName(given.namespace, ['namespace'], problems)
+  const namespace =
+    given.namespace === undefined ? DEFAULTS.namespace : readName(given.namespace, ['namespace'], problems)
   const list = Array.isArray(given.views) ? (given.views as unknown[]) : []
   if (list.length === 0 || list.length > LIMITS.viewsMax) {
     problems.add(['views'], `got ${show(given.views)}, expected a list of 1 to ${LIMITS.viewsMax} views`)
@@ -65,7 +77,12 @@ function decode(text: string | Uint8Array, file: string): string {
 }
 
 /** YAML 1.2, core schema, no merge keys, unique keys. */
-function parse(source: string, file: string, lines: LineCounter, position: (offset: number) => Position): Document.Parsed {
+function parse(
+  source: string,
+  file: string,
+  lines: LineCounter,
+  position: (offset: number) => Position,
+): Document.Parsed {
   let document: Document.Parsed
   try {
     document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, version: '1.2' })
@@ -78,7 +95,11 @@ function parse(source: string, file: string, lines: LineCounter, position: (offs
   if (error === undefined) return document
   const isDeep = error.message.startsWith('Maximum call stack')
   const isSecond = error.code === 'MULTIPLE_DOCS'
-  const cause = isDeep ? 'YAML nested too deeply' : isSecond ? 'a second document, expected one' : `malformed YAML: ${error.message}`
+  const cause = isDeep
+    ? 'YAML nested too deeply'
+    : isSecond
+      ? 'a second document, expected one'
+      : `malformed YAML: ${error.message}`
   throw syntaxError(position(error.pos[0]), `got ${cause}`)
 }
 
@@ -123,7 +144,10 @@ class Walk {
   #alias(node: Alias, path: Path): unknown {
     const target = node.resolve(this.#document)
     if (++this.#aliases > ALIASES_MAX) {
-      this.#problems.add(path, `got more than ${ALIASES_MAX} aliases, each use counted where it is expanded; expected fewer`)
+      this.#problems.add(
+        path,
+        `got more than ${ALIASES_MAX} aliases, each use counted where it is expanded; expected fewer`,
+      )
       throw this.#problems.error()
     }
     if (target !== undefined) return this.plain(target, path)
@@ -145,7 +169,10 @@ class Walk {
 
   /** Once is enough: the rest of a bomb would repeat it. */
   #refuseSize(path: Path): never {
-    this.#problems.add(path.slice(0, 2), `got more than ${NODES_MAX} values or ${DEPTH_MAX} levels, aliases expanded; expected fewer`)
+    this.#problems.add(
+      path.slice(0, 2),
+      `got more than ${NODES_MAX} values or ${DEPTH_MAX} levels, aliases expanded; expected fewer`,
+    )
     throw this.#problems.error()
   }
 }

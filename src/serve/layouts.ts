@@ -115,8 +115,6 @@ export class LayoutCache {
           { cause },
         )
       }
-      // A view that can no longer be answered from must not be answered from memory.
-      if (cause.code !== 'STORE_UNAVAILABLE') this.#known.delete(name)
       throw cause
     }
   }

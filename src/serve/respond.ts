@@ -80,10 +80,8 @@ interface Standing {
 function judge(standing: Standing, slot: SlotPlan, merger: Merger, entity: number, asOfMs: number): void {
   const { ttlMs } = slot.view.plan
   standing.behind = merger.layoutVersion(entity) > slot.target.layout.version
-  // History ends at its cut and live rows go on: the newest frontier tells how far the data go. Without a row there is
-  // nothing to be stale.
-  standing.stale =
-    ttlMs !== undefined && merger.rowCount(entity) > 0 && asOfMs - merger.newestFrontierMs(entity) > ttlMs
+  // History ends at its cut and live rows go on: the newest frontier tells how far the data go.
+  standing.stale = ttlMs !== undefined && asOfMs - merger.newestFrontierMs(entity) > ttlMs
   // A row can only be complete for a shorter time than its generation; 0 stands for ever.
   const rowSinceMs = merger.completeSinceMs(entity)
   standing.sinceMs = slot.target.generation.completeSinceMs ?? Number.NEGATIVE_INFINITY

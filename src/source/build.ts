@@ -136,38 +136,65 @@ class Int64Builder implements ColumnBuilder {
   }
 }
 
+/** Up to fifteen digits a double stands for one decimal only, and the powers up to 10^22 are exact doubles. */
+const DIGITS_LIMIT = 1e15
+const SCALE_MAX = 22
+
 class DecimalBuilder implements ColumnBuilder {
   readonly input: InputColumn
   private readonly rows: number
+  private readonly scale: number
+  private readonly power: number
   private readonly validity: Validity
   /** Low and high half of each cell. */
   private cells: BigInt64Array
+  /** The same cells as quarters. */
+  private words: Int32Array
 
   constructor(input: InputColumn, rows: number) {
     this.input = input
     this.rows = rows
+    this.scale = input.scale ?? 0
+    this.power = this.scale <= SCALE_MAX ? 10 ** this.scale : 0
     this.validity = new Validity(rows)
     this.cells = new BigInt64Array(rows * 2)
+    this.words = new Int32Array(this.cells.buffer)
   }
 
   set(row: number, value: unknown): boolean {
-    let cell: bigint | undefined = 0n
-    if (value === null || value === undefined) this.validity.setNull(row)
-    else {
-      cell = readDecimal(value, this.input.scale ?? 0)
-      if (cell === undefined) return false
-      this.validity.setPresent(row)
+    if (value === null || value === undefined) {
+      this.write(row, 0)
+      this.validity.setNull(row)
+      return true
     }
-    this.cells[2 * row] = BigInt.asIntN(64, cell)
-    this.cells[2 * row + 1] = cell >> 64n
+    const scaled = typeof value === 'number' ? Math.round(value * this.power) : Number.NaN
+    if (Math.abs(scaled) < DIGITS_LIMIT && scaled / this.power === value) this.write(row, scaled)
+    else {
+      const cell = readDecimal(value, this.scale)
+      if (cell === undefined) return false
+      this.cells[2 * row] = BigInt.asIntN(64, cell)
+      this.cells[2 * row + 1] = cell >> 64n
+    }
+    this.validity.setPresent(row)
     return true
   }
 
   finish(length: number): Column {
     const values = new Uint8Array(this.cells.buffer, 0, length * 16)
     this.cells = new BigInt64Array(this.rows * 2)
+    this.words = new Int32Array(this.cells.buffer)
     const { name, scale } = this.input
     return { name, type: 'decimal128', scale, values, validity: this.validity.finish(length) }
+  }
+
+  /** A small cell, sign-extended to 128 bits. */
+  private write(row: number, cell: number): void {
+    const at = 4 * row
+    const sign = cell < 0 ? -1 : 0
+    this.words[at] = cell | 0
+    this.words[at + 1] = Math.floor(cell / 2 ** 32)
+    this.words[at + 2] = sign
+    this.words[at + 3] = sign
   }
 }
 

@@ -32,6 +32,28 @@ export function numberTexts(json: string): ReadonlyMap<string, string> {
   return texts
 }
 
+/** A shorter run has fifteen digits at most, and then a double's shortest text is the number that was written. */
+const EXACT_CHARS = 16
+
+/** Is there a run of that many digits and points? It covers one of every sixteenth character. */
+export function hasLongNumber(json: string): boolean {
+  for (let probe = EXACT_CHARS - 1; probe < json.length; probe += EXACT_CHARS) {
+    if (!isNumeric(json, probe)) continue
+    let from = probe
+    while (isNumeric(json, from - 1)) from--
+    let to = probe
+    while (isNumeric(json, to + 1)) to++
+    if (to - from + 1 >= EXACT_CHARS) return true
+  }
+  return false
+}
+
+/** A digit, or a point: character codes 46 and 48 to 57. */
+function isNumeric(json: string, at: number): boolean {
+  const code = json.charCodeAt(at)
+  return (code >= 48 && code <= 57) || code === 46
+}
+
 /** Behind the closing quote. */
 function endOfString(json: string, quote: number): number {
   let at = quote + 1

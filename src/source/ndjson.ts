@@ -15,7 +15,7 @@ import type { InputColumn } from '../model/plan.ts'
 import { type ColumnBuilder, createBuilder } from './build.ts'
 import { describeValue, readDecimal } from './cells.ts'
 import { listFiles } from './files.ts'
-import { numberTexts } from './json-text.ts'
+import { hasLongNumber, numberTexts } from './json-text.ts'
 import { type LineFault, splitLines } from './lines.ts'
 import { describeInput } from './match.ts'
 import {
@@ -210,12 +210,12 @@ class LineParser {
   }
 }
 
-/** Sixteen digits or more, or a tiny exponent: the double is not what the text says. */
-const LONG_NUMBER = /[\d.]{16}|[eE]-\d\d\d/
-
+/** May the double stand for another number than the text said? */
 function mayHaveLost(value: number, input: InputColumn, line: string): boolean {
-  if (Number.isSafeInteger(value) && (input.type !== 'decimal' || value !== 0)) return false
-  return input.type !== 'decimal' || LONG_NUMBER.test(line)
+  if (input.type !== 'decimal') return !Number.isSafeInteger(value)
+  // A zero may be a number too small for a double.
+  if (value === 0 && (line.includes('e-') || line.includes('E-'))) return true
+  return hasLongNumber(line)
 }
 
 /** A number's text as what the column's builder takes exactly: whole numbers may be written `1e17`. */

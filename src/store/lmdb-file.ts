@@ -18,9 +18,9 @@ const TAIL_BYTES_MAX = 256 << 20
 const NO_PAGE = 2n ** 64n - 1n
 
 /** Throws STORE_FORMAT where the file cannot be an LMDB data file that is all there. A missing or empty file is new. */
-export function checkDataFile(path: string, writable: boolean): void {
+export function checkDataFile(path: string): void {
   if (!existsSync(path)) return
-  const file = openSync(path, writable ? 'r+' : 'r')
+  const file = openSync(path, 'r+')
   try {
     const bytes = fstatSync(file).size
     if (bytes === 0) return
@@ -44,7 +44,7 @@ export function checkDataFile(path: string, writable: boolean): void {
         `cannot open ${path}: the file is cut off; got ${bytes} bytes, expected ${end}`,
       )
     }
-    if (writable && bytes < end) ftruncateSync(file, end)
+    if (bytes < end) ftruncateSync(file, end)
   } finally {
     closeSync(file)
   }

@@ -21,6 +21,7 @@ import { existsSync, mkdirSync, statfsSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { open } from 'lmdb'
 import { type ErrorCode, TilefoldError } from '../model/errors.ts'
+import { guardWrite, type WriteGuard } from './guard.ts'
 import { checkDataFile } from './lmdb-file.ts'
 import {
   endOf,
@@ -56,6 +57,8 @@ export interface LmdbStoreOptions {
   readonly path: string
   /** Read beside the process that writes. */
   readonly readOnly?: boolean
+  /** For a store in a thread that another one may end; see guard.ts. */
+  readonly guard?: WriteGuard
   /** Address space to begin with, 1 GiB unless told; it grows by itself. No memory is used by it. */
   readonly mapSizeBytes?: number
 }
@@ -92,6 +95,7 @@ export class LmdbStore implements Store {
   /** Some 500 rows of 2 KB: about 4 ms of work and one sync. Four times as much saves 15 % and stalls the thread for 15 ms. */
   readonly writeBytesMax = 1 << 20
   readonly #path: string
+  readonly #guard: WriteGuard | undefined
   readonly #holder: string | undefined
   readonly #gate: Environment
   readonly #db: Environment
@@ -105,6 +109,7 @@ export class LmdbStore implements Store {
 
   constructor(options: LmdbStoreOptions) {
     this.#path = resolve(options.path)
+    this.#guard = options.guard
     this.#holder = options.readOnly === true ? undefined : newHolder()
     const gatePath = join(this.#path, 'gate')
     const dataPath = join(this.#path, 'data.mdb')
@@ -114,14 +119,14 @@ export class LmdbStore implements Store {
     const opened: Environment[] = []
     try {
       mkdirSync(gatePath, { recursive: true })
-      checkDataFile(join(gatePath, 'data.mdb'), true)
-      const gate = openEnvironment(gatePath, 1 << 20)
+      checkDataFile(join(gatePath, 'data.mdb'))
+      const gate = guardWrite(this.#guard, () => openEnvironment(gatePath, 1 << 20))
       opened.push(gate)
       this.#gate = gate
-      this.#db = gate.transactionSync(() => {
-        checkDataFile(dataPath, true)
+      this.#db = this.#enterGate(() => {
+        checkDataFile(dataPath)
         return openEnvironment(this.#path, options.mapSizeBytes ?? 2 ** 30)
-      }, TRANSACTION)
+      })
       opened.push(this.#db)
       this.#file = statSync(dataPath).ino
       this.#epoch = this.#holder === undefined ? 0 : this.#joinWriters(this.#holder)
@@ -318,23 +323,19 @@ export class LmdbStore implements Store {
   }
 
   #joinWriters(holder: string): number {
-    return this.#gate.transactionSync(
-      () =>
-        this.#db.transactionSync(() => {
-          const stored = this.#writer()
-          const joined = joinWriter(stored, holder)
-          if (joined === undefined) {
-            throw new TilefoldError(
-              'STORE_LOCKED',
-              `cannot open store ${this.#path} for writing: process ${stored!.pid} writes to it; stop it, or open the store read-only`,
-              { pid: stored!.pid },
-            )
-          }
-          this.#db.put(WRITER_KEY, seal(joined))
-          return joined.epoch
-        }, TRANSACTION),
-      TRANSACTION,
-    )
+    return this.#commit(() => {
+      const stored = this.#writer()
+      const joined = joinWriter(stored, holder)
+      if (joined === undefined) {
+        throw new TilefoldError(
+          'STORE_LOCKED',
+          `cannot open store ${this.#path} for writing: process ${stored!.pid} writes to it; stop it, or open the store read-only`,
+          { pid: stored!.pid },
+        )
+      }
+      this.#db.put(WRITER_KEY, seal(joined))
+      return joined.epoch
+    })
   }
 
   #leaveWriters(holder: string): void {
@@ -359,17 +360,21 @@ export class LmdbStore implements Store {
         throw new TilefoldError('STORE_UNAVAILABLE', `cannot ${verb}: store ${this.#path} was opened read-only`)
       }
       this.#checkFile()
-      return this.#gate.transactionSync(
-        () =>
-          this.#db.transactionSync(() => {
-            this.#checkEpoch()
-            return work()
-          }, TRANSACTION),
-        TRANSACTION,
-      )
+      return this.#commit(() => {
+        this.#checkEpoch()
+        return work()
+      })
     } catch (error) {
       throw coded(error, verb, this.#path)
     }
+  }
+
+  #commit<T>(work: () => T): T {
+    return this.#enterGate(() => this.#db.transactionSync(work, TRANSACTION))
+  }
+
+  #enterGate<T>(work: () => T): T {
+    return guardWrite(this.#guard, () => this.#gate.transactionSync(work, TRANSACTION))
   }
 
   #read<T>(verb: string, work: () => T): T {

@@ -1,10 +1,11 @@
 /** Random columns in every physical form, and random SQL over them that comes with its own row-by-row answer. */
-import { type Column, type PhysicalType, sliceBatch } from '../../src/model/columns.ts'
+
 import type { SourceColumn } from '../../src/define/view.ts'
+import { type Column, type PhysicalType, sliceBatch } from '../../src/model/columns.ts'
 import type { Random } from '../support/random.ts'
 import type { Cell } from './expr-harness.ts'
-import * as naive from './expr-naive.ts'
 import type { NaiveType } from './expr-naive.ts'
+import * as naive from './expr-naive.ts'
 
 export interface TestColumn {
   readonly declared: SourceColumn
@@ -15,8 +16,40 @@ export interface TestColumn {
   readonly cells: readonly Cell[]
 }
 
-const INTS = [0n, 1n, -1n, 2n, 7n, 1000n, -(2n ** 31n), 2n ** 53n + 1n, 2n ** 63n - 1n, -(2n ** 63n), -(2n ** 62n), 3037000500n]
-const FLOATS = [0, -0, 1, -1.5, 0.1, 1e-300, 5e-324, 1e300, -1.7976931348623157e308, 2 ** 63, -(2 ** 63), 0.5, 2.5, -2.5, 1e17, NaN, Infinity, -Infinity]
+const INTS = [
+  0n,
+  1n,
+  -1n,
+  2n,
+  7n,
+  1000n,
+  -(2n ** 31n),
+  2n ** 53n + 1n,
+  2n ** 63n - 1n,
+  -(2n ** 63n),
+  -(2n ** 62n),
+  3037000500n,
+]
+const FLOATS = [
+  0,
+  -0,
+  1,
+  -1.5,
+  0.1,
+  1e-300,
+  5e-324,
+  1e300,
+  -1.7976931348623157e308,
+  2 ** 63,
+  -(2 ** 63),
+  0.5,
+  2.5,
+  -2.5,
+  1e17,
+  NaN,
+  Infinity,
+  -Infinity,
+]
 const TEXTS = ['', 'a', 'b', 'ab', 'JFK', 'Zürich', '𝕏', '\u{10ffff}', 'aaaaaaaa', 'aaaaaaab', 'aaaaaaaaa', "it's"]
 
 function drawInt(random: Random): bigint {
@@ -97,7 +130,7 @@ function makeColumn(
     const cells = physical === 'float64' ? Float64Array.from(raw as number[]) : Float32Array.from(raw as number[])
     column = { ...base, values: new Uint8Array(cells.buffer) }
   } else {
-    const values = INT_ARRAYS[physical].from(raw as never)
+    const values = (INT_ARRAYS[physical] as { from(raw: unknown): BigInt64Array }).from(raw)
     column = { ...base, values: new Uint8Array(values.buffer) }
   }
   const cells = raw.map((each, i) => (present[i] ? loaded(each as never) : null)).slice(pad)
@@ -109,11 +142,31 @@ export function drawColumns(random: Random, length: number): TestColumn[] {
   const columns: TestColumn[] = []
   const int = (name: string, physical: PhysicalType, draw: () => unknown, loaded: (raw: never) => Cell) =>
     columns.push(makeColumn(random, { name, type: 'int64' }, { kind: 'int64' }, physical, length, draw, loaded))
-  int('i', 'int64', () => drawInt(random), (raw: bigint) => raw)
+  int(
+    'i',
+    'int64',
+    () => drawInt(random),
+    (raw: bigint) => raw,
+  )
   const bits = random.pick([8, 16, 32] as const)
-  int('j', `int${bits}`, () => Number(BigInt.asIntN(bits, drawInt(random))), (raw: number) => BigInt(raw))
-  int('k', `uint${bits}`, () => Number(BigInt.asUintN(bits, drawInt(random))), (raw: number) => BigInt(raw))
-  int('u', 'uint64', () => BigInt.asUintN(64, drawInt(random)), (raw: bigint) => naive.clampInt(raw))
+  int(
+    'j',
+    `int${bits}`,
+    () => Number(BigInt.asIntN(bits, drawInt(random))),
+    (raw: number) => BigInt(raw),
+  )
+  int(
+    'k',
+    `uint${bits}`,
+    () => Number(BigInt.asUintN(bits, drawInt(random))),
+    (raw: number) => BigInt(raw),
+  )
+  int(
+    'u',
+    'uint64',
+    () => BigInt.asUintN(64, drawInt(random)),
+    (raw: bigint) => naive.clampInt(raw),
+  )
 
   const float = (name: string, physical: PhysicalType, draw: () => unknown, loaded: (raw: never) => Cell) =>
     columns.push(makeColumn(random, { name, type: 'float64' }, { kind: 'float64' }, physical, length, draw, loaded))
@@ -131,11 +184,15 @@ export function drawColumns(random: Random, length: number): TestColumn[] {
     const type = { kind: 'decimal', scale } as const
     // One digit too many now and then: no decimal, so a null cell.
     const draw = () => (random.chance(0.02) ? 10n ** 38n : drawDecimal(random, precision))
-    columns.push(makeColumn(random, declared, type, 'decimal128', length, draw, (raw: bigint) => naive.clampDecimal(raw)))
+    columns.push(
+      makeColumn(random, declared, type, 'decimal128', length, draw, (raw: bigint) => naive.clampDecimal(raw)),
+    )
   }
   for (const name of ['b', 'c']) {
     const draw = () => random.chance(0.5)
-    columns.push(makeColumn(random, { name, type: 'bool' }, { kind: 'bool' }, 'bool', length, draw, (raw: boolean) => raw))
+    columns.push(
+      makeColumn(random, { name, type: 'bool' }, { kind: 'bool' }, 'bool', length, draw, (raw: boolean) => raw),
+    )
   }
   for (const name of ['s', 't']) {
     const draw = () => (random.chance(0.02) ? 'x'.repeat(4097) : random.pick(TEXTS))
@@ -204,7 +261,9 @@ export class ExpressionDrawer {
       const operand = this.number(depth - 1)
       const cell = (row: number) => {
         const value = operand.cell(row)
-        return value !== null && value < 0 ? naive.arithmetic('-', 0n, { kind: 'int64' }, value, operand.type) : value
+        return value !== null && (value as number | bigint) < 0
+          ? naive.arithmetic('-', 0n, { kind: 'int64' }, value, operand.type)
+          : value
       }
       return { sql: `abs(${operand.sql})`, type: operand.type, cell }
     }
@@ -246,12 +305,26 @@ export class ExpressionDrawer {
       return { sql: String(value), type: { kind: 'bool' }, cell: () => value }
     }
     const type = { kind: 'bool' } as const
-    const form = random.pick(['compare', 'compare', 'logic', 'logic', 'not', 'null', 'truth', 'distinct', 'between', 'in', 'choice', 'cast'] as const)
+    const form = random.pick([
+      'compare',
+      'compare',
+      'logic',
+      'logic',
+      'not',
+      'null',
+      'truth',
+      'distinct',
+      'between',
+      'in',
+      'choice',
+      'cast',
+    ] as const)
     switch (form) {
       case 'compare': {
         const [left, right] = this.#pair(depth)
         const operator = random.pick(COMPARISONS)
-        const cell = (row: number) => holds(operator, naive.order(left.cell(row), left.type, right.cell(row), right.type))
+        const cell = (row: number) =>
+          holds(operator, naive.order(left.cell(row), left.type, right.cell(row), right.type))
         return { sql: `(${left.sql}) ${operator} (${right.sql})`, type, cell }
       }
       case 'logic': {
@@ -268,13 +341,25 @@ export class ExpressionDrawer {
       case 'null': {
         const operand = this.draw(depth - 1)
         const isNot = random.chance(0.5)
-        return { sql: `(${operand.sql}) IS ${isNot ? 'NOT ' : ''}NULL`, type, cell: (row) => (operand.cell(row) === null) !== isNot }
+        return {
+          sql: `(${operand.sql}) IS ${isNot ? 'NOT ' : ''}NULL`,
+          type,
+          cell: (row) => (operand.cell(row) === null) !== isNot,
+        }
       }
       case 'truth': {
         const operand = this.bool(depth - 1)
-        const [word, wanted] = random.pick([['TRUE', true], ['FALSE', false], ['UNKNOWN', null]] as const)
+        const [word, wanted] = random.pick([
+          ['TRUE', true],
+          ['FALSE', false],
+          ['UNKNOWN', null],
+        ] as const)
         const isNot = random.chance(0.5)
-        return { sql: `(${operand.sql}) IS ${isNot ? 'NOT ' : ''}${word}`, type, cell: (row) => (operand.cell(row) === wanted) !== isNot }
+        return {
+          sql: `(${operand.sql}) IS ${isNot ? 'NOT ' : ''}${word}`,
+          type,
+          cell: (row) => (operand.cell(row) === wanted) !== isNot,
+        }
       }
       case 'distinct': {
         const [left, right] = this.#pair(depth)
@@ -283,11 +368,20 @@ export class ExpressionDrawer {
           const [a, b] = [left.cell(row), right.cell(row)]
           return a === null || b === null ? a === b : naive.order(a, left.type, b, right.type) === 0
         }
-        return { sql: `(${left.sql}) IS ${isNot ? 'NOT ' : ''}DISTINCT FROM (${right.sql})`, type, cell: (row) => same(row) === isNot }
+        return {
+          sql: `(${left.sql}) IS ${isNot ? 'NOT ' : ''}DISTINCT FROM (${right.sql})`,
+          type,
+          cell: (row) => same(row) === isNot,
+        }
       }
       case 'between': {
         const [operand, low] = this.#pair(depth)
-        const high = operand.type.kind === 'utf8' ? this.text(depth - 1) : operand.type.kind === 'bool' ? this.bool(depth - 1) : this.number(depth - 1)
+        const high =
+          operand.type.kind === 'utf8'
+            ? this.text(depth - 1)
+            : operand.type.kind === 'bool'
+              ? this.bool(depth - 1)
+              : this.number(depth - 1)
         const isNot = random.chance(0.5)
         const inside = (row: number) => {
           const value = operand.cell(row)
@@ -304,7 +398,9 @@ export class ExpressionDrawer {
         )
         const isNot = random.chance(0.5)
         const inside = (row: number) =>
-          naive.or(items.map((each) => holds('=', naive.order(operand.cell(row), operand.type, each.cell(row), each.type))))
+          naive.or(
+            items.map((each) => holds('=', naive.order(operand.cell(row), operand.type, each.cell(row), each.type))),
+          )
         const sql = `(${operand.sql}) ${isNot ? 'NOT ' : ''}IN (${items.map((each) => each.sql).join(', ')})`
         return { sql, type, cell: (row) => (isNot ? naive.not(inside(row)) : inside(row)) }
       }
@@ -312,7 +408,11 @@ export class ExpressionDrawer {
         return this.#choice(() => this.bool(depth - 1), depth)
       case 'cast': {
         const operand = random.chance(0.7) ? this.number(depth - 1) : this.bool(depth - 1)
-        return { sql: `CAST(${operand.sql} AS bool)`, type, cell: (row) => naive.castTo(operand.cell(row), operand.type, type, 0) }
+        return {
+          sql: `CAST(${operand.sql} AS bool)`,
+          type,
+          cell: (row) => naive.castTo(operand.cell(row), operand.type, type, 0),
+        }
       }
     }
   }
@@ -343,7 +443,8 @@ export class ExpressionDrawer {
     }
     if (form !== 'case') {
       const wins = form === 'greatest' ? 1 : -1
-      const better = (a: Cell, b: Cell) => (a === null ? b : b === null ? a : naive.order(b, type, a, type) === wins ? b : a)
+      const better = (a: Cell, b: Cell) =>
+        a === null ? b : b === null ? a : naive.order(b, type, a, type) === wins ? b : a
       return { sql: call, type, cell: (row) => cells(row).reduce(better, null) }
     }
     const subject = random.chance(0.3) ? this.number(Math.max(0, depth - 1)) : undefined
@@ -351,7 +452,9 @@ export class ExpressionDrawer {
     const otherwise = random.chance(0.5) ? draw() : undefined
     const all = otherwise ? naive.meet(type, otherwise.type) : type
     const matches = (i: number, row: number) =>
-      subject ? naive.order(subject.cell(row), subject.type, whens[i]!.cell(row), whens[i]!.type) === 0 : whens[i]!.cell(row) === true
+      subject
+        ? naive.order(subject.cell(row), subject.type, whens[i]!.cell(row), whens[i]!.type) === 0
+        : whens[i]!.cell(row) === true
     const cell = (row: number) => {
       const taken = items.find((_, i) => matches(i, row)) ?? otherwise
       return taken ? naive.convert(taken.cell(row), taken.type, all) : null
@@ -364,7 +467,8 @@ export class ExpressionDrawer {
   /** Two operands that can be compared. */
   #pair(depth: number): [TestExpression, TestExpression] {
     const kind = this.#random.pick(['number', 'number', 'number', 'text', 'bool'] as const)
-    const draw = () => (kind === 'number' ? this.number(depth - 1) : kind === 'text' ? this.text(depth - 1) : this.bool(depth - 1))
+    const draw = () =>
+      kind === 'number' ? this.number(depth - 1) : kind === 'text' ? this.text(depth - 1) : this.bool(depth - 1)
     return [draw(), draw()]
   }
 

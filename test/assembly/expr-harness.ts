@@ -95,7 +95,18 @@ export function compileExprModule(): Uint8Array {
   const entry = 'dist/expr-test.entry.ts'
   const out = 'dist/expr-test.wasm'
   writeFileSync(entry, ENTRY)
-  const flags = ['--config', 'none', '--runtime', 'stub', '--use', 'abort=assembly/arena/abort', '-O3', '--debug', '-o', out]
+  const flags = [
+    '--config',
+    'none',
+    '--runtime',
+    'stub',
+    '--use',
+    'abort=assembly/arena/abort',
+    '-O3',
+    '--debug',
+    '-o',
+    out,
+  ]
   execFileSync('node', ['node_modules/assemblyscript/bin/asc.js', entry, ...flags], { stdio: 'pipe' })
   return readFileSync(out)
 }
@@ -107,7 +118,8 @@ export class ExprModule {
   #end = 0
 
   constructor(bytes: Uint8Array) {
-    this.exports = new WebAssembly.Instance(new WebAssembly.Module(bytes as BufferSource), {}).exports as unknown as Exports
+    this.exports = new WebAssembly.Instance(new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>), {})
+      .exports as unknown as Exports
   }
 
   /** Copies bytes into a block of the module, `pad` bytes behind a 16-byte boundary, and returns their address. */
@@ -174,11 +186,13 @@ export class ExprModule {
       if (present === 0) return null
       if (type === TYPE_F64) {
         const value = view.getFloat64(data + i * 8, true)
-        if (!Number.isFinite(value) || Object.is(value, -0)) throw new Error(`register ${index} row ${i}: float64 ${value}`)
+        if (!Number.isFinite(value) || Object.is(value, -0))
+          throw new Error(`register ${index} row ${i}: float64 ${value}`)
         return value
       }
       if (type === TYPE_I64) return view.getBigInt64(data + i * 8, true)
-      if (type === TYPE_DEC) return (view.getBigInt64(data + i * 16 + 8, true) << 64n) | view.getBigUint64(data + i * 16, true)
+      if (type === TYPE_DEC)
+        return (view.getBigInt64(data + i * 16 + 8, true) << 64n) | view.getBigUint64(data + i * 16, true)
       if (type === TYPE_BOOL) {
         const byte = view.getUint8(data + i)
         if (byte > 1) throw new Error(`register ${index} row ${i}: bool byte ${byte}`)

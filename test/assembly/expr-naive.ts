@@ -78,7 +78,9 @@ export function scaleOf(type: NaiveType): number {
 /** An implicit conversion; a decimal that needs too many digits is null. */
 export function convert(cell: Cell, from: NaiveType, to: NaiveType): Cell {
   if (cell === null || from.kind === to.kind) {
-    return cell !== null && to.kind === 'decimal' ? clampDecimal(scaleTo(cell as bigint, scaleOf(from), to.scale)) : cell
+    return cell !== null && to.kind === 'decimal'
+      ? clampDecimal(scaleTo(cell as bigint, scaleOf(from), to.scale))
+      : cell
   }
   if (to.kind === 'float64') {
     return from.kind === 'decimal' ? floatOfDecimal(cell as bigint, from.scale) : Number(cell as bigint)
@@ -93,12 +95,16 @@ export function arithmetic(operator: string, left: Cell, leftType: NaiveType, ri
   if (type.kind === 'float64') {
     const a = convert(left, leftType, type) as number
     const b = convert(right, rightType, type) as number
-    return clampFloat(operator === '+' ? a + b : operator === '-' ? a - b : operator === '*' ? a * b : operator === '/' ? a / b : a % b)
+    return clampFloat(
+      operator === '+' ? a + b : operator === '-' ? a - b : operator === '*' ? a * b : operator === '/' ? a / b : a % b,
+    )
   }
   const a = left as bigint
   const b = right as bigint
   if ((operator === '/' || operator === '%') && b === 0n) return null
-  return clampInt(operator === '+' ? a + b : operator === '-' ? a - b : operator === '*' ? a * b : operator === '/' ? a / b : a % b)
+  return clampInt(
+    operator === '+' ? a + b : operator === '-' ? a - b : operator === '*' ? a * b : operator === '/' ? a / b : a % b,
+  )
 }
 
 /** Scale of what an arithmetic operator returns for decimals. */
@@ -108,7 +114,14 @@ export function resultScale(operator: string, left: NaiveType, right: NaiveType)
   return operator === '/' ? Math.min(Math.max(a, b, 6), DIGITS_MAX + a - b) : Math.max(a, b)
 }
 
-function decimalArithmetic(operator: string, left: Cell, leftType: NaiveType, right: Cell, rightType: NaiveType, scale: number): Cell {
+function decimalArithmetic(
+  operator: string,
+  left: Cell,
+  leftType: NaiveType,
+  right: Cell,
+  rightType: NaiveType,
+  scale: number,
+): Cell {
   if (operator === '*') return clampDecimal((left as bigint) * (right as bigint))
   if (operator === '/') {
     if (right === 0n) return null
@@ -124,7 +137,8 @@ function decimalArithmetic(operator: string, left: Cell, leftType: NaiveType, ri
 /** -1, 0 or 1; decimals as exact numbers; null when a side is. */
 export function order(left: Cell, leftType: NaiveType, right: Cell, rightType: NaiveType): number | null {
   if (left === null || right === null) return null
-  if (leftType.kind === 'utf8') return Math.sign(Buffer.compare(Buffer.from(left as string), Buffer.from(right as string)))
+  if (leftType.kind === 'utf8')
+    return Math.sign(Buffer.compare(Buffer.from(left as string), Buffer.from(right as string)))
   const type = leftType.kind === 'bool' ? leftType : meet(leftType, rightType)
   let [a, b]: (number | bigint)[] = [Number(left), Number(right)]
   if (type.kind === 'int64') [a, b] = [left as bigint, right as bigint]
@@ -161,6 +175,6 @@ export function castTo(cell: Cell, from: NaiveType, to: NaiveType, precision: nu
     if (source.kind === 'float64') return clampInt(intOfFloat(value as number))
     return clampInt(scaleTo(value as bigint, scaleOf(source), 0))
   }
-  if (source.kind === 'float64') return clampDecimal(decimalOfFloat(value as number, to.scale), precision)
-  return clampDecimal(scaleTo(value as bigint, scaleOf(source), to.scale), precision)
+  if (source.kind === 'float64') return clampDecimal(decimalOfFloat(value as number, scaleOf(to)), precision)
+  return clampDecimal(scaleTo(value as bigint, scaleOf(source), scaleOf(to)), precision)
 }

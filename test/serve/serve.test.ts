@@ -192,6 +192,15 @@ describe('a status', () => {
     }
   })
 
+  it('is incomplete where only the floor of the start reaches before that', async () => {
+    const shop = await openShop()
+    const layout = { ...lanesOf({ logs: [{ name: 'web', shards: 1 }] }), completeSinceMs: NOON - HOUR + 1 }
+    await shop.setLayout(shop.spend, layoutOf(shop.spend, layout))
+    const ask = { view: 'spend', features: ['count_1h'], entities: [ann] }
+    expect((await shop.reader.getFeatures({ ...ask, asOf: NOON + 1 })).rows[0].statuses).toEqual(['incomplete'])
+    expect((await shop.reader.getFeatures({ ...ask, asOf: NOON + 5 * MINUTE })).rows[0].statuses).toEqual(['ok'])
+  })
+
   it('is incomplete where the row itself is complete for a shorter time', async () => {
     const shop = await openShop([])
     await shop.write(shop.spend, liveLanes(shop.spend, 'web', 1), PAYMENTS, { completeSinceMs: NOON - 2 * HOUR })

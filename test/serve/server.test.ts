@@ -26,6 +26,129 @@ afterEach(async () => {
   }
 })
 
+describe('an answer over HTTP', () => {
+  it('has values and statuses per row, and each column described once', async () => {
+    const { url, shop } = await serve()
+    const reply = await post(`${url}/v1/features`, {
+      features: [
+        'spend:count_1h',
+        'spend:points_sum_1d',
+        'spend:price_sum_1d',
+        'spend:note_last_1d',
+        'visits:points_last_1d',
+      ],
+      entities: [
+        { user: 'ann', shop: 1 },
+        { user: 'nobody', shop: '9' },
+      ],
+      as_of: '2026-03-01T12:00:00Z',
+    })
+    expect(reply.status).toBe(200)
+    expect(reply.headers.get('content-type')).toBe('application/json; charset=utf-8')
+    // 2^53 + 1 has every digit, the decimal its scale; so only the text shows it.
+    const ann = '{"values":[2,9007199254740993,"10.20","é \\"quoted\\"\\n",1],"statuses":["ok","ok","ok","ok","ok"]}'
+    const unknown = Array.from({ length: 5 }, () => '"unknown_entity"').join(',')
+    expect(reply.text).toContain(`"rows":[${ann},{"values":[0,null,null,null,7],"statuses":[${unknown}]}]`)
+    expect(reply.json.metadata).toEqual({
+      features: [
+        { name: 'count_1h', view: 'spend', op: 'count', type: 'int64', window: '1h' },
+        { name: 'points_sum_1d', view: 'spend', op: 'sum', type: 'int64', window: '1d' },
+        { name: 'price_sum_1d', view: 'spend', op: 'sum', type: 'decimal', scale: 2, window: '1d' },
+        { name: 'note_last_1d', view: 'spend', op: 'last', type: 'utf8', window: '1d' },
+        { name: 'points_last_1d', view: 'visits', op: 'last', type: 'int64', window: '1d' },
+      ],
+      as_of: '2026-03-01T12:00:00.000Z',
+      definition_versions: { spend: shop.spend.definitionHash, visits: shop.visits.definitionHash },
+      views: [shop.spend, shop.visits].map((plan) => ({
+        view: plan.view,
+        definition_hash: plan.definitionHash,
+        state_hash: plan.stateHash,
+        generation: 1,
+        layout_version: 1,
+      })),
+    })
+  })
+
+  it('takes join keys that a double cannot hold, as digits and as text', async () => {
+    const { url } = await serve()
+    const body = `{"features":["visits:count_1d"],"as_of":${NOON},"entities":[{"user":"bob","shop":1152921504606846976},{"user":"bob","shop":"1152921504606846976"},{"user":"bob","shop":1152921504606846977}]}`
+    const reply = await post(`${url}/v1/features`, body)
+    expect(reply.json.rows.map((row: { values: number[] }) => row.values[0])).toEqual([1, 1, 0])
+  })
+
+  it('has an instant per row where each was asked as of its own', async () => {
+    const { url } = await serve()
+    const reply = await post(`${url}/v1/features`, {
+      features: ['spend:count_1h'],
+      entities: [{ user: 'ann' }, { user: 'ann' }],
+      as_ofs: [NOON, '2026-03-01T12:00:00.001Z'],
+    })
+    expect(reply.json.metadata.as_of).toBeUndefined()
+    expect(reply.json.rows).toEqual([
+      { values: [2], statuses: ['ok'], as_of: '2026-03-01T12:00:00.000Z' },
+      { values: [3], statuses: ['ok'], as_of: '2026-03-01T12:00:00.001Z' },
+    ])
+  })
+
+  it('says what is wrong with a row in the row', async () => {
+    const { url } = await serve()
+    const reply = await post(`${url}/v1/features`, { ...ask, features: ['count_1h'], as_of: NOON - 10 * 3_600_000 + 1 })
+    expect(reply.status).toBe(200)
+    expect(reply.json.rows).toEqual([
+      {
+        values: [null],
+        statuses: ['too_old'],
+        errors: [{ view: 'spend', code: 'AS_OF_TOO_OLD', message: expect.any(String) }],
+      },
+    ])
+  })
+
+  it('explains itself', async () => {
+    const { url } = await serve()
+    const reply = await post(`${url}/v1/features`, { ...ask, features: ['count_1h'], as_of: NOON, explain: true })
+    expect(reply.json.rows[0].explain).toEqual([
+      {
+        view: 'spend',
+        rows: [{ lane: 'web.0', applied: 4, bytes: expect.any(Number) }],
+        lanes_without: [],
+        complete_through: expect.stringMatching(/^2026-03-01T11:\d\d:\d\d\.\d{3}Z$/),
+        freshness_ms: expect.any(Number),
+        oldest_as_of: expect.any(String),
+        layout_version: 1,
+        windows: [{ window: '1h', start: '2026-03-01T11:00:00.000Z', end: '2026-03-01T12:00:00.000Z' }],
+        tiles_read: expect.any(Number),
+        raw_events_read: expect.any(Number),
+      },
+    ])
+    expect(reply.json.explain).toMatchObject({
+      timings_ms: { parse: expect.any(Number), plan: expect.any(Number), read: expect.any(Number) },
+      rows_read: 1,
+      trips: 1,
+    })
+  })
+
+  it('lists the views', async () => {
+    const { url, shop } = await serve()
+    const { json } = await get(`${url}/v1/views`)
+    expect(json.views.map((each: { view: string }) => each.view)).toEqual(['spend', 'visits'])
+    expect(json.views[1]).toEqual({
+      view: 'visits',
+      source: 'payments',
+      entity: [
+        { name: 'shop', type: 'int64' },
+        { name: 'user', type: 'utf8' },
+      ],
+      tiles: ['5m', '1h', '1d'],
+      definition_hash: shop.visits.definitionHash,
+      state_hash: shop.visits.stateHash,
+      features: [
+        { name: 'count_1d', op: 'count', type: 'int64', window: '1d' },
+        { name: 'points_last_1d', op: 'last', type: 'int64', window: '1d', default: '7' },
+      ],
+    })
+  })
+})
+
 describe('bodies a server must survive', () => {
   it('a body over the limit, told by its length, is refused before it is sent', async () => {
     const { url } = await serve()
@@ -143,7 +266,12 @@ describe('who may ask', () => {
 
   it('is who has the token, on any address; health needs none', async () => {
     const { url } = await serve({ host: '0.0.0.0', token: TOKEN })
-    for (const headers of [{}, { authorization: 'Bearer wrong-token-wrong-token' }, { authorization: TOKEN }]) {
+    const wrong: Record<string, string>[] = [
+      {},
+      { authorization: 'Bearer wrong-token-wrong-token' },
+      { authorization: TOKEN },
+    ]
+    for (const headers of wrong) {
       for (const reply of [
         await post(`${url}/v1/features`, ask, headers),
         await get(`${url}/v1/views`, headers),
@@ -229,6 +357,29 @@ describe('limits of time and number', () => {
 })
 
 describe('faults', () => {
+  it('that nobody foresaw are told to the log and not to the caller', async () => {
+    const shop = await openShop()
+    const faults: unknown[] = []
+    const reader = { ...shop.reader, getFeatures: () => Promise.reject(new Error('secret of /etc/passwd')) }
+    const server = await startServer({ reader, port: 0, onFault: (cause) => faults.push(cause) })
+    opened.push({ server, shop })
+    const reply = await post(`${server.url}/v1/features`, ask)
+    expect(reply).toMatchObject({ status: 500, json: { error: { code: 'INTERNAL', details: {} } } })
+    expect(reply.text).not.toMatch(/secret|passwd|stack| at /)
+    expect(faults).toEqual([new Error('secret of /etc/passwd')])
+  })
+
+  it('of a view without anything to answer from fail readiness', async () => {
+    const shop = await openShop()
+    const server = await startServer({ reader: shop.newReader({ namespace: 'other' }), port: 0 })
+    opened.push({ server, shop })
+    expect(await get(`${server.url}/readyz`)).toMatchObject({
+      status: 503,
+      json: { status: 'not_ready', reason: 'LAYOUT_MISSING' },
+    })
+    expect((await get(`${server.url}/livez`)).status).toBe(200)
+  })
+
   it('of the store are coded, and readiness shows them', async () => {
     const { url, shop } = await serve()
     expect((await get(`${url}/readyz`)).status).toBe(200)
@@ -284,6 +435,22 @@ describe('the end', () => {
     await closing
     expect(statuses.length).toBeGreaterThan(4)
     expect(new Set(statuses)).toEqual(new Set([200]))
+  })
+
+  it('answers a request whose header was half sent', async () => {
+    const { url, server, shop } = await serve()
+    shop.store.hold()
+    const held = post(`${url}/v1/features`, ask)
+    const { socket, closed } = await rawConnection(url)
+    socket.write('GET /livez HTTP/1.1\r\nhost: loc')
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    const closing = server.close()
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    socket.write('alhost\r\n\r\n')
+    expect(await closed).toMatch(/^HTTP\/1.1 200 /)
+    shop.store.letGo()
+    expect((await held).status).toBe(200)
+    await closing
   })
 
   it('cuts off what does not end', async () => {

@@ -2,12 +2,14 @@
  * A process, or a thread, beside the test: `lmdb-writer <path> <role> [lane] [writes]`.
  * hold: open for writing, take the lane, stay. churn: rewrite 50 rows per write for ever, checking each commit. peek: open
  * and close for reading, over and over. fill: write until it fails. write: so many writes, then close. displace: take the
- * writer's place by hand.
+ * writer's place by hand. exit: end with a thread that churns.
  */
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { parentPort, threadId, Worker, workerData } from 'node:worker_threads'
 import { open } from 'lmdb'
 import type { TilefoldError } from '../../src/model/errors.ts'
+import { closeGuard, createWriteGuard, type WriteGuard } from '../../src/store/guard.ts'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
 import type { StoredRow } from '../../src/store/port.ts'
 import { appliedOf } from '../../src/store/rules.ts'
@@ -33,14 +35,17 @@ if (role === 'hold') {
 }
 
 if (role === 'churn') {
-  const store = createLmdbStore({ path })
-  const { token, sequence } = await store.takeLane(lane, `churn${process.pid}`)
+  const store = createLmdbStore({ path, guard: (workerData as { guard: WriteGuard } | null)?.guard })
+  const { token, sequence } = await store.takeLane(lane, `churn ${process.pid} ${threadId}`)
   for (let i = sequence; ; i++) {
     const outcome = await store.write(lane, token, i, { rows: rowsAt(i, 50), flushingTo: i })
     const stored = (await store.readLane(lane))!
     if (outcome !== 'ok' || stored.sequence !== i + 1)
       throw new Error(`lost write ${i}: ${outcome}, ${stored.sequence}`)
-    if (i === sequence + 3) console.log('written')
+    if (i === sequence + 3) {
+      console.log('written')
+      parentPort?.postMessage('written')
+    }
     if (i % 4 === 0) await new Promise((resolve) => setImmediate(resolve))
   }
 }
@@ -104,4 +109,11 @@ if (role === 'displace') {
   await store.takeLane(lane, 'displacer')
   console.log('ready')
   setInterval(() => {}, 1000)
+}
+
+if (role === 'exit') {
+  const guard = createWriteGuard()
+  process.on('exit', () => closeGuard(guard))
+  const worker = new Worker(new URL(import.meta.url), { argv: [path, 'churn'], workerData: { guard } })
+  worker.on('message', () => setTimeout(() => process.exit(7), Math.random() * 20))
 }

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { open } from 'lmdb'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
+import { closeGuard, createWriteGuard } from '../../src/store/guard.ts'
 import { createLmdbStore, type LmdbStoreOptions } from '../../src/store/lmdb.ts'
 import type { LaneName, Store } from '../../src/store/port.ts'
 import { appliedOf } from '../../src/store/rules.ts'
@@ -324,6 +325,34 @@ describe('an LMDB store under faults', () => {
     expect(churning.exitCode).toBeNull()
     await kill(churning)
     await expectWhole(openStore({ path }), LANE)
+  })
+
+  it('lets a thread be ended at any moment once its guard is closed', async () => {
+    const path = newDirectory()
+    const main = openStore({ path })
+    const lane = { ...LANE, lane: 'main' }
+    const { token } = await main.takeLane(lane, 'main')
+    for (let round = 0; round < 8; round++) {
+      const guard = createWriteGuard()
+      const worker = new Worker(writer.script, { argv: [path, 'churn'], workerData: { guard }, stdout: true })
+      const error = once(worker, 'error')
+      await once(worker, 'message')
+      await new Promise((resolve) => setTimeout(resolve, round))
+      closeGuard(guard)
+      // Ends by itself at its next write, or is ended before.
+      if (round % 2 === 0) await worker.terminate()
+      else expect((await error)[0]).toMatchObject({ code: 'ENGINE_CLOSED' })
+      expect(await main.write(lane, token, round, { flushingTo: round })).toBe('ok')
+      await expectWhole(main, LANE)
+    }
+  })
+
+  it('lets a process exit whose threads write', () => {
+    const path = newDirectory()
+    for (let round = 0; round < 3; round++) {
+      const child = spawnSync(process.execPath, [writer.script, path, 'exit'], { timeout: 20_000 })
+      expect([child.status, child.signal]).toEqual([7, null])
+    }
   })
 
   it('neither opens nor commits while another process does', async () => {

@@ -192,9 +192,9 @@ function drawEntity(random: Random): StatePlan['entity'] {
 }
 
 /**
- * How long each level is kept, in whole tiles: as long as a window's start may fall on its tiles, until its parent is built,
- * and the coarsest through the longest window; sub-tiles for the head and one tile. No more than that at times, so that a
- * level that goes too early shows.
+ * How long each level is kept, in whole tiles: as long as a window's start may fall on its tiles, or cut its parent's for the
+ * longer windows; until its parent is built; and the coarsest through the longest window; sub-tiles for the head and one tile.
+ * No more than that at times, so that a level that goes too early shows.
  */
 function keepTimes(shape: Shape, headMs: number): LevelPlan[] {
   const longestMs = shape.windows[shape.windows.length - 1]!.lengthMs
@@ -203,8 +203,11 @@ function keepTimes(shape: Shape, headMs: number): LevelPlan[] {
     const starts = shape.windows
       .filter(({ tailStepMs }) => tailStepMs === stepMs)
       .map(({ lengthMs }) => lengthMs + stepMs)
+    const cuts = shape.windows
+      .filter(({ lengthMs, tailStepMs }) => parentMs !== undefined && tailStepMs <= stepMs && lengthMs < longestMs)
+      .map(({ lengthMs, tailStepMs }) => lengthMs + tailStepMs + parentMs!)
     const isHead = shape.head === 'step' && level === 0
-    const needsMs = isHead ? [headMs + parentMs!] : [...starts, parentMs ?? longestMs + stepMs]
+    const needsMs = isHead ? [headMs + parentMs!] : [...starts, ...cuts, parentMs ?? longestMs + stepMs]
     return { stepMs, keepMs: Math.ceil((Math.max(...needsMs) + (isHead ? 0 : shape.slackMs)) / stepMs) * stepMs }
   })
 }

@@ -184,7 +184,9 @@ function spoil(random: Random, shape: EventShape, event: NaiveEvent): NaiveEvent
     const bad = shape.entity[part] === 'utf8' ? random.pick([null, '', 'x'.repeat(1_025), '€'.repeat(400)]) : null
     return { ...event, key: event.key.map((value, i) => (i === part ? bad : value)) }
   }
-  const time = Number(event.time)
+  // A tie may have taken over a time that is bad already; what follows would leave int64 with it.
+  if (typeof event.time !== 'number' || !Number.isSafeInteger(event.time)) return event
+  const time = event.time
   const bad = [
     null,
     -1,

@@ -1,0 +1,86 @@
+/**
+ * What a row of a view costs: bytes per entity at a given rate, for `validate` to print before anything is stored.
+ *
+ * An upper bound as long as float64 magnitudes stay within 2^-12 .. 2^52, texts within TEXT_BYTES, and events come evenly; a
+ * row's real bytes are trimmed further, run by run.
+ */
+import {
+  FRONTIER_BYTES,
+  NUMERIC_PARAM_BYTES,
+  RAW_CELLS_AT,
+  ROW_HEADER_BYTES,
+  RUN_HEADER_BYTES,
+  TILE_ROWS_AT,
+} from '../../assembly/layout.ts'
+import type { LevelPlan, PartialPlan, Plan, StatePlan, ValueType } from '../model/plan.ts'
+
+export interface EntityEstimate {
+  /** Events of one entity per second that the estimate is for. */
+  readonly eventsPerSecond: number
+  /** Raw events of the head; 0 where the head is kept as tiles. */
+  readonly headEvents: number
+  readonly headBytes: number
+  readonly levels: readonly LevelEstimate[]
+  readonly totalBytes: number
+}
+
+export interface LevelEstimate {
+  readonly stepMs: number
+  /** Tiles that are kept at most; fewer where events are rarer than tiles. */
+  readonly tiles: number
+  readonly tileBytes: number
+  readonly bytes: number
+}
+
+const TILE_BYTES = TILE_ROWS_AT + 4
+/** Limbs of exact sums and sums of squares, and the count before them: values as above, 2^32 of them. */
+const SUM_BYTES: Record<ValueType, number> = { float64: 20, int64: 12, decimal: 20, bool: 8, utf8: 0 }
+const SQUARES_BYTES: Record<ValueType, number> = { float64: 36, int64: 20, decimal: 36, bool: 8, utf8: 0 }
+/** What a text is taken to have. */
+const TEXT_BYTES = 24
+
+/** Bytes that one entity's row takes at most at `eventsPerSecond`. */
+export function estimateEntity(plan: Plan, eventsPerSecond: number): EntityEstimate {
+  const { state } = plan
+  const runBytes =
+    RUN_HEADER_BYTES + state.partials.filter((each) => each.kind === 'numeric').length * NUMERIC_PARAM_BYTES
+  const tileBytes = TILE_BYTES + state.partials.reduce((sum, each) => sum + partialBytes(each, state), 0)
+  const levels = state.ladder.map((level) => estimateLevel(level, runBytes, tileBytes, eventsPerSecond))
+
+  // The head's frontier follows the watermark, which follows the late clock.
+  const headSeconds = (state.head.lengthMs + state.disorderMs) / 1000
+  const headEvents = state.head.kind === 'raw' ? Math.ceil(headSeconds * eventsPerSecond) : 0
+  const headBytes = headEvents === 0 ? 0 : RUN_HEADER_BYTES + headEvents * (RAW_CELLS_AT + cellsBytes(state))
+  const rowBytes = ROW_HEADER_BYTES + state.ladder.length * FRONTIER_BYTES
+  const totalBytes = rowBytes + headBytes + levels.reduce((sum, each) => sum + each.bytes, 0)
+  return { eventsPerSecond, headEvents, headBytes, levels, totalBytes }
+}
+
+function estimateLevel(level: LevelPlan, runBytes: number, tileBytes: number, eventsPerSecond: number): LevelEstimate {
+  const { stepMs, keepMs } = level
+  // One more than fits: the oldest tile is cut by the frontier, the newest is open.
+  const most = Math.ceil(keepMs / stepMs) + 1
+  const tiles = Math.min(most, Math.ceil((keepMs / 1000) * eventsPerSecond) + 1)
+  return { stepMs, tiles, tileBytes, bytes: runBytes + tiles * tileBytes }
+}
+
+function partialBytes(partial: PartialPlan, state: StatePlan): number {
+  // An edge keeps its offset and, as any cell may decide a tie, the nulls and all cells of its event.
+  if (partial.kind === 'edge') return 8 + cellsBytes(state)
+  const { type } = state.columns[partial.column]!
+  const extremes = Number(partial.min) + Number(partial.max)
+  return (
+    4 + (partial.sum ? SUM_BYTES[type] : 0) + (partial.squares ? SQUARES_BYTES[type] : 0) + extremes * cellBytes(type)
+  )
+}
+
+/** Event id and projected cells of an event. */
+function cellsBytes(state: StatePlan): number {
+  const types = [...(state.id ? [state.id.type] : []), ...state.columns.map((each) => each.type)]
+  return types.reduce((sum, each) => sum + cellBytes(each), 0)
+}
+
+function cellBytes(type: ValueType): number {
+  if (type === 'utf8') return 8 + TEXT_BYTES
+  return type === 'decimal' ? 16 : 8
+}

@@ -1,0 +1,390 @@
+/** Arrow files, streams and pushed tables, with every form of text, slices, nulls, and damage. */
+import { createReadStream, readFileSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import {
+  Binary,
+  Bool,
+  DateDay,
+  DateMillisecond,
+  Decimal,
+  Dictionary,
+  Field,
+  Float32,
+  Float64,
+  Int16,
+  Int32,
+  Int64,
+  LargeUtf8,
+  makeData,
+  Null,
+  RecordBatch,
+  RecordBatchStreamWriter,
+  Schema,
+  Struct,
+  Table,
+  TimestampMicrosecond,
+  TimestampSecond,
+  tableFromIPC,
+  tableToIPC,
+  Uint8,
+  Utf8,
+  Utf8View,
+  vectorFromArray,
+} from 'apache-arrow'
+import { afterAll, describe, expect, it } from 'vitest'
+import { arrowToBatches, createArrowSource, readArrowStream } from '../../src/source/arrow.ts'
+import { seededRandom } from '../support/random.ts'
+import { type Cell, cellsOf, codeOf, input, readAll, scratch, thrown } from './support.ts'
+
+const at = scratch(afterAll)
+const ROWS = 200
+const draw = <T>(value: (row: number) => T) =>
+  Array.from({ length: ROWS }, (_, row) => (row % 6 === 4 ? null : value(row)))
+
+const TEXTS = draw((row) =>
+  row % 3 === 0 ? '' : row % 3 === 1 ? `k${row % 9}` : `long enough to leave its view ${row} €😀`,
+)
+const CELLS = {
+  i64: draw((row) => BigInt(row) * 2n ** 55n - 2n ** 62n),
+  i16: draw((row) => row - 100),
+  f64: draw((row) => row / 7),
+  f32: draw((row) => Math.fround(row / 7)),
+  flag: draw((row) => row % 5 < 2),
+}
+
+function allTypes(): Table {
+  return new Table({
+    i64: vectorFromArray(CELLS.i64, new Int64()),
+    i16: vectorFromArray(CELLS.i16, new Int16()),
+    f64: vectorFromArray(CELLS.f64, new Float64()),
+    f32: vectorFromArray(CELLS.f32, new Float32()),
+    flag: vectorFromArray(CELLS.flag, new Bool()),
+    text: vectorFromArray(TEXTS, new Utf8()),
+    large: vectorFromArray(TEXTS, new LargeUtf8()),
+    view: vectorFromArray(TEXTS, new Utf8View()),
+    key: vectorFromArray(TEXTS, new Dictionary(new Utf8(), new Int32())),
+    nothing: vectorFromArray(
+      draw(() => null),
+      new Null(),
+    ),
+  })
+}
+
+const INPUTS = [
+  input('i64', 'int64'),
+  input('i16', 'int64'),
+  input('f64', 'float64'),
+  input('f32', 'float64'),
+  input('flag', 'bool'),
+  input('text', 'utf8'),
+  input('large', 'utf8'),
+  input('view', 'utf8'),
+  input('key', 'utf8'),
+  input('nothing', 'timestamp'),
+]
+const EXPECTED: Cell[][] = [
+  CELLS.i64,
+  CELLS.i16.map((value) => (value === null ? null : BigInt(value))),
+  CELLS.f64,
+  CELLS.f32,
+  CELLS.flag,
+  TEXTS,
+  TEXTS,
+  TEXTS,
+  TEXTS,
+  draw(() => null),
+]
+
+/** A table as IPC bytes in several record batches. */
+function split(table: Table, sizes: readonly number[], format: 'file' | 'stream'): Uint8Array {
+  let start = 0
+  const batches = sizes.flatMap((size) => {
+    const part = table.slice(start, start + size)
+    start += size
+    return part.batches
+  })
+  return tableToIPC(new Table(table.schema, batches), format)
+}
+
+describe('Arrow files', () => {
+  it.each(['file', 'stream'] as const)('of the %s format give every cell, in any batch size', async (format) => {
+    writeFileSync(at(`types.${format}.arrow`), split(allTypes(), [64, 1, 0, 135], format))
+    for (const batchRows of [1, 50, 8192]) {
+      const source = createArrowSource({ log: 'test', paths: [at(`types.${format}.arrow`)], inputs: INPUTS, batchRows })
+      const read = await readAll(source.read(0))
+      expect(read.columns).toEqual(EXPECTED)
+      expect(read.positions).toEqual([...Array(ROWS).keys()])
+      expect(Math.max(...read.batches.map(({ batch }) => batch.length))).toBeLessThanOrEqual(batchRows)
+      const later = await readAll(source.read(131))
+      expect(later.columns).toEqual(EXPECTED.map((cells) => cells.slice(131)))
+      expect(later.positions[0]).toBe(131)
+    }
+  })
+
+  it('run on from one to the next', async () => {
+    const whole = allTypes()
+    writeFileSync(at('a.arrow'), tableToIPC(whole, 'file'))
+    writeFileSync(at('b.arrows'), tableToIPC(whole, 'stream'))
+    const source = createArrowSource({
+      log: 'test',
+      paths: [at('a.arrow'), at('b.arrows')],
+      inputs: [input('text', 'utf8')],
+    })
+    const read = await readAll(source.read(150))
+    expect(read.columns[0]).toEqual([...TEXTS.slice(150), ...TEXTS])
+    expect(read.positions.at(-1)).toBe(2 * ROWS - 1)
+  })
+
+  it('of the public flights sample are read as their own library reads them', async () => {
+    const file = path.resolve('node_modules/vega-datasets/data/flights-200k.arrow')
+    const inputs = [input('delay', 'int64'), input('distance', 'int64'), input('time', 'float64')]
+    const read = await readAll(createArrowSource({ log: 'test', paths: [file], inputs }).read(0))
+    const table = tableFromIPC(readFileSync(file))
+    expect(read.positions.length).toBe(table.numRows)
+    for (const [index, { name }] of inputs.entries()) {
+      const peer = table.getChild(name)!.toArray() as ArrayLike<number>
+      const row = read.columns[index]!.findIndex((cell, at) => Number(cell) !== peer[at])
+      expect(row, name).toBe(-1)
+    }
+  })
+
+  it('come as a stream of any chunks', async () => {
+    writeFileSync(at('chunks.arrows'), split(allTypes(), [100, 100], 'stream'))
+    const chunks = createReadStream(at('chunks.arrows'), { highWaterMark: 77 })
+    const read = await readAll(readArrowStream(chunks, 'standard input', { inputs: INPUTS }))
+    expect(read.columns).toEqual(EXPECTED)
+    expect(read.batches[1]!.origin).toBe('standard input, record batch 1')
+  })
+
+  it('may add to a dictionary from batch to batch', async () => {
+    const type = new Dictionary(new Utf8(), new Int32(), 7)
+    const schema = new Schema([new Field('key', type)])
+    const words = ['red', 'green', null, 'blue', 'grün', 'red']
+    const batch = (values: (string | null)[], dictionary: string[]) => {
+      const indices = values.map((value) => (value === null ? null : dictionary.indexOf(value)))
+      const data = makeData({
+        type,
+        length: values.length,
+        data: Int32Array.from(indices.map((index) => index ?? 0)),
+        nullBitmap: Uint8Array.of(
+          indices.reduce<number>((bits, index, row) => bits | (index === null ? 0 : 1 << row), 0),
+        ),
+        dictionary: vectorFromArray(dictionary, new Utf8()),
+      })
+      return new RecordBatch(
+        schema,
+        makeData({ type: new Struct(schema.fields), length: values.length, children: [data] }),
+      )
+    }
+    const writer = new RecordBatchStreamWriter()
+    writer.write(batch(words.slice(0, 3), ['red', 'green']))
+    writer.write(batch(words.slice(3), ['red', 'green', 'blue', 'grün']))
+    writer.finish()
+    writeFileSync(at('delta.arrows'), writer.toUint8Array(true))
+    const read = await readAll(
+      createArrowSource({ log: 'test', paths: [at('delta.arrows')], inputs: [input('key', 'utf8')] }).read(0),
+    )
+    expect(read.columns[0]).toEqual(words)
+  })
+})
+
+describe('instants, dates and decimals', () => {
+  it('keep their raw cells and name their unit', () => {
+    const table = new Table({
+      us: vectorFromArray([0], new Int64()),
+      day: vectorFromArray([new Date(86_400_000 * 11_000)], new DateDay()),
+      ms: vectorFromArray([new Date(1234567890123)], new DateMillisecond()),
+    })
+    const us = makeData({ type: new TimestampMicrosecond(), length: 1, data: BigInt64Array.of(-1_000_001n) })
+    const s = makeData({ type: new TimestampSecond(), length: 1, data: BigInt64Array.of(5n) })
+    const decimal = makeData({
+      type: new Decimal(4, 38),
+      length: 2,
+      data: new Uint32Array(BigInt64Array.of(-7n, -1n, 10n ** 18n, 5n).buffer),
+    })
+    const first = arrowToBatches(
+      table.select(['day', 'ms']),
+      [input('day', 'timestamp'), input('ms', 'timestamp')],
+      0,
+    )[0]!
+    expect(cellsOf(first)).toEqual([[11_000n], [1234567890123n]])
+    expect(first.columns.map((column) => column.unit)).toEqual(['day', 'ms'])
+    const push = (data: ReturnType<typeof makeData>, of: ReturnType<typeof input>) => {
+      const schema = new Schema([new Field('c', data.type, true)])
+      const struct = makeData({ type: new Struct(schema.fields), length: data.length, children: [data] })
+      return arrowToBatches(new RecordBatch(schema, struct), [of], 0)[0]!
+    }
+    expect(cellsOf(push(us, input('c', 'timestamp')))).toEqual([[-1_000_001n]])
+    expect(push(us, input('c', 'timestamp')).columns[0]!.unit).toBe('us')
+    expect(push(s, input('c', 'timestamp')).columns[0]!.unit).toBe('s')
+    const decimals = push(decimal, input('c', 'decimal', { scale: 4 }))
+    expect(cellsOf(decimals)).toEqual([[-7n, (5n << 64n) + 10n ** 18n]])
+    expect(decimals.columns[0]!.scale).toBe(4)
+  })
+})
+
+describe('pushed tables', () => {
+  it('give a batch per record batch, without copying numbers', () => {
+    const table = tableFromIPC(split(allTypes(), [120, 80], 'stream'))
+    const batches = arrowToBatches(table, INPUTS, 1000)
+    expect(batches.map((batch) => [batch.length, batch.positions])).toEqual([
+      [120, 1000],
+      [80, 1120],
+    ])
+    expect(batches[0]!.columns[0]!.values.buffer).toBe(table.batches[0]!.data.children[0]!.values.buffer)
+    expect(batches[1]!.columns.map((_, index) => cellsOf(batches[1]!)[index])).toEqual(
+      EXPECTED.map((cells) => cells.slice(120)),
+    )
+  })
+
+  it('may be sliced anywhere: bits and offsets start within bytes', () => {
+    const table = allTypes()
+    for (const [from, to] of [
+      [0, 3],
+      [1, 9],
+      [7, 8],
+      [8, 30],
+      [13, 200],
+      [199, 200],
+      [5, 5],
+    ] as const) {
+      const cells: Cell[][] = INPUTS.map(() => [])
+      for (const batch of arrowToBatches(table.slice(from, to), INPUTS, 0)) {
+        for (const [index, part] of cellsOf(batch).entries()) cells[index]!.push(...part)
+      }
+      expect(cells, `${from}..${to}`).toEqual(EXPECTED.map((all) => all.slice(from, to)))
+    }
+  })
+
+  it('take their positions from a list or from a column', async () => {
+    const table = new Table({
+      n: vectorFromArray([1n, 2n, 3n], new Int64()),
+      at: vectorFromArray([7n, 9n, 8n], new Int64()),
+    })
+    const inputs = [input('n', 'int64')]
+    expect(arrowToBatches(table, inputs, [5, 6, 9])[0]!.positions).toEqual(Float64Array.of(5, 6, 9))
+    expect(arrowToBatches(table, inputs, 'at')[0]!.positions).toEqual(Float64Array.of(7, 9, 8))
+    expect(await codeOf(() => arrowToBatches(table, inputs, [5, 6]))).toBe('POSITION_INVALID')
+    expect(await codeOf(() => arrowToBatches(table, inputs, 'nowhere'))).toBe('COLUMN_MISSING')
+    const holes = new Table({ n: vectorFromArray([1n, null], new Int64()) })
+    expect(await codeOf(() => arrowToBatches(holes, inputs, 'n'))).toBe('POSITION_INVALID')
+  })
+
+  it('of types that no column holds are refused by name', async () => {
+    const table = new Table({
+      b: vectorFromArray([Uint8Array.of(1)], new Binary()),
+      u: vectorFromArray([1], new Uint8()),
+    })
+    const error = await thrown(() => arrowToBatches(table, [input('b', 'utf8')], 0))
+    expect(error.code).toBe('COLUMN_TYPE')
+    expect(error.message).toMatch(/"b" of the pushed table: got Binary, expected utf8/)
+    expect(await codeOf(() => arrowToBatches(table, [input('c', 'int64')], 0))).toBe('COLUMN_MISSING')
+    expect(cellsOf(arrowToBatches(table, [input('u', 'int64')], 0)[0]!)).toEqual([[1n]])
+  })
+
+  /** A column of hand-made buffers. */
+  function text(offsets: Int32Array, bytes: Uint8Array, length: number): RecordBatch {
+    const schema = new Schema([new Field('s', new Utf8(), true)])
+    const data = makeData({ type: new Utf8(), length, valueOffsets: offsets, data: bytes })
+    return new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length, children: [data] }))
+  }
+
+  it.each([
+    ['offsets that fall', Int32Array.of(0, 3, 2), 'abc', 2, /offsets fall from 3 to 2 at row 1/],
+    ['offsets past the text', Int32Array.of(0, 3, 9), 'abc', 2, /ends at byte 9 of 3/],
+    ['a negative offset', Int32Array.of(-4, 1, 2), 'abc', 2, /first text offset is -4/],
+    ['fewer offsets than rows', Int32Array.of(0, 1), 'abc', 2, /2 text offsets, 2 rows need 3/],
+    ['bytes that are not UTF-8', Int32Array.of(0, 1, 3), 'ab\xff', 2, /text of row 1 is not UTF-8/],
+    ['a surrogate in UTF-8', Int32Array.of(0, 3), '\xed\xa0\x80', 1, /text of row 0 is not UTF-8/],
+    ['an offset within a character', Int32Array.of(0, 1, 2), '\xc3\xa9', 2, /text of row 0 is not UTF-8/],
+  ])('with %s are refused', async (_, offsets, bytes, length, expected) => {
+    const error = await thrown(() =>
+      arrowToBatches(text(offsets, Buffer.from(bytes, 'latin1'), length), [input('s', 'utf8')], 0),
+    )
+    expect(error.code).toBe('BATCH_INVALID')
+    expect(error.message).toMatch(expected)
+  })
+
+  it('with fewer cells, indices or dictionary entries than claimed are refused', async () => {
+    const wrap = (data: ReturnType<typeof makeData>) => {
+      const schema = new Schema([new Field('c', data.type, true)])
+      return new RecordBatch(
+        schema,
+        makeData({ type: new Struct(schema.fields), length: data.length, children: [data] }),
+      )
+    }
+    const short = makeData({ type: new Int64(), length: 9, data: new BigInt64Array(8) })
+    const bits = makeData({
+      type: new Int64(),
+      length: 9,
+      nullCount: 1,
+      data: new BigInt64Array(9),
+      nullBitmap: new Uint8Array(1),
+    })
+    const dictionary = makeData({
+      type: new Dictionary(new Utf8(), new Int32()),
+      length: 2,
+      data: Int32Array.of(0, 3),
+      dictionary: vectorFromArray(['a', 'b'], new Utf8()),
+    })
+    expect((await thrown(() => arrowToBatches(wrap(short), [input('c', 'int64')], 0))).message).toMatch(
+      /64 bytes, 9 rows/,
+    )
+    expect((await thrown(() => arrowToBatches(wrap(bits), [input('c', 'int64')], 0))).message).toMatch(
+      /validity takes 1 bytes/,
+    )
+    expect((await thrown(() => arrowToBatches(wrap(dictionary), [input('c', 'utf8')], 0))).message).toMatch(
+      /index of row 1 is 3/,
+    )
+  })
+})
+
+describe('damaged Arrow files', () => {
+  it.each(['file', 'stream'] as const)('of the %s format are refused with their name, or read', async (format) => {
+    const good = split(allTypes(), [100, 100], format)
+    const random = seededRandom(21)
+    const read = (bytes: Uint8Array, warnings: string[]) => {
+      writeFileSync(at('damaged.arrow'), bytes)
+      const onWarning = (text: string) => warnings.push(text)
+      return readAll(
+        createArrowSource({ log: 'test', paths: [at('damaged.arrow')], inputs: INPUTS, onWarning }).read(0),
+      )
+    }
+    for (let i = 0; i < 60; i++) {
+      const length = random.below(good.length)
+      const warnings: string[] = []
+      const found = await read(good.subarray(0, length), warnings).then(
+        ({ positions }) => positions.length,
+        (error) => error.code,
+      )
+      // A stream may end between two messages: fewer rows, but never without a word.
+      if (found === 'SOURCE_CORRUPT') continue
+      expect(format, `cut at ${length}: ${found}`).toBe('stream')
+      expect(warnings.join(), `cut at ${length}`).toMatch(/damaged\.arrow ends without/)
+    }
+    const codes = new Set<string>()
+    for (let i = 0; i < 200; i++) {
+      const bytes = Uint8Array.from(good)
+      const where = random.below(bytes.length)
+      bytes[where]! ^= 1 << random.below(8)
+      const found = await read(bytes, []).then(
+        () => 'read',
+        (error) => error.code ?? String(error),
+      )
+      codes.add(found)
+    }
+    expect(
+      [...codes].sort().filter((code) => !['read', 'SOURCE_CORRUPT', 'COLUMN_MISSING', 'COLUMN_TYPE'].includes(code)),
+    ).toEqual([])
+    expect(codes).toContain('SOURCE_CORRUPT')
+  })
+
+  it('are not CSV', async () => {
+    writeFileSync(at('csv.arrow'), 'date,delay\n2001-01-01,5\n')
+    const error = await thrown(() =>
+      readAll(createArrowSource({ log: 'test', paths: [at('csv.arrow')], inputs: INPUTS }).read(0)),
+    )
+    expect(error.code).toBe('SOURCE_CORRUPT')
+    expect(error.message).toContain('csv.arrow')
+  })
+})
