@@ -8,7 +8,7 @@ const cli = join(dist, 'src/cli/main.js')
 if (existsSync(cli)) chmodSync(cli, 0o755)
 const schema = join(dist, 'src/define/schema.js')
 if (existsSync(schema)) {
-  const { definitionSchema } = await import(schema)
-  writeFileSync(join(dist, 'schema.json'), `${JSON.stringify(definitionSchema(), null, 2)}\n`)
+  const { schemaText } = await import(schema)
+  writeFileSync(join(dist, 'schema.json'), schemaText())
 }
 writeFileSync(join(dist, '.built'), '')

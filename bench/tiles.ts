@@ -8,6 +8,7 @@
  *
  * Each tile stands for one to three events, so engines that take events build the very same tiles.
  */
+import type { StoredTile } from './baseline.ts'
 import { Random } from './random.ts'
 import { dyadicValue, MINUTE_MS, STEP_MS } from './workload.ts'
 
@@ -135,4 +136,21 @@ export function tileColumns(workload: TileWorkload): ArrayBufferView[] {
     BigInt64Array.from(LEVEL_STEPS_MS, BigInt),
     workload.requests,
   ]
+}
+
+/** An entity's tiles as an application would keep them. */
+export function storedTiles({ tiles }: TileWorkload, entity: number): StoredTile[] {
+  return COVER.map(({ level, startMs }, i) => {
+    const tile = entity * COVER.length + i
+    return {
+      startMs,
+      stepMs: LEVEL_STEPS_MS[level]!,
+      count: tiles.counts[tile]!,
+      sum: tiles.sums[tile]!,
+      min: tiles.mins[tile]!,
+      max: tiles.maxs[tile]!,
+      last: tiles.lasts[tile]!,
+      lastTime: startMs + tiles.lastOffsets[tile]!,
+    }
+  })
 }

@@ -77,10 +77,14 @@ export async function startServer(options: ServerOptions): Promise<FeatureServer
   const state = { draining: false, inFlight: 0 }
   const app = createApp(limits, options.onFault ?? (() => {}))
 
-  app.addHook('onRequest', async (request, reply) => {
-    if (state.draining) reply.header('connection', 'close')
+  app.addHook('onRequest', async (request) => {
     if (request.routeOptions.config.open === true) return
     access.check(request.headers.authorization, request.headers.host)
+  })
+  app.addHook('onSend', async (_request, reply) => {
+    reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff')
+    // Also for a request from before the end: nothing else would close its connection until it times out.
+    if (state.draining) reply.header('connection', 'close')
   })
   addHealth(app, options.reader, state)
   addFeatures(app, options.reader, limits, state)
@@ -151,9 +155,6 @@ function createApp(limits: ServerLimits, onFault: (cause: unknown) => void): Fas
   app.setNotFoundHandler((request, reply) =>
     fail(new TilefoldError('ROUTE_UNKNOWN', `cannot find ${request.method} ${request.url.slice(0, 200)}`), reply),
   )
-  app.addHook('onSend', async (_request, reply) => {
-    reply.header('cache-control', 'no-store').header('x-content-type-options', 'nosniff')
-  })
   return app
 }
 
