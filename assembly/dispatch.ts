@@ -5,7 +5,7 @@ import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
 import { PartialPlan, accBytes, partial, partialCount } from './plan'
 import { register } from './columns'
 import { column } from './plan'
-import { Run, Shape, shapeOf } from './partials/partial'
+import { Run, cellAt, shapeOf } from './partials/partial'
 import {
   numericAddAcc,
   numericAddEvents,
@@ -22,6 +22,7 @@ import {
   numericLower,
   numericMeasureAcc,
   numericMeasureTile,
+  numericTakesEdge,
   numericWriteAcc,
   numericWriteParams,
 } from './partials/numeric'
@@ -58,8 +59,12 @@ export function foldPartials(rows: usize, slots: usize, offsets: usize, n: i32, 
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     const cells = register(column(plan.column).register)
-    if (plan.kind == PARTIAL_NUMERIC) numericFold(plan, cells, rows, slots, n)
-    else edgeFold(plan, cells, rows, slots, offsets, n, times)
+    if (plan.kind == PARTIAL_NUMERIC) {
+      // An inline edge has the plan's only column, and stands behind its numeric partial.
+      const follows = i + 1 < partialCount && partial(i + 1).inlined != 0 && numericTakesEdge(plan)
+      numericFold(plan, follows ? partial(i + 1) : changetype<PartialPlan>(0), cells, rows, slots, offsets, n)
+      if (follows) i++
+    } else edgeFold(plan, cells, rows, slots, offsets, n, times)
   }
 }
 
@@ -125,17 +130,11 @@ export function addTiles(acc: usize, run: Run, first: usize, count: i32): void {
     for (let i = 0, at = first; i < count; i++, at += stride) rows += load<i64>(at, TILE_ROWS_AT)
   }
   store<i64>(acc, load<i64>(acc) + rows)
-  let cellAt = (TILE_ROWS_AT + run.rowsWidth) as usize
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
-    if (plan.kind == PARTIAL_NUMERIC) {
-      numericAddTiles(plan, at, run, first, cellAt, count)
-      cellAt += numericCellBytes(plan, run.params) as usize
-    } else {
-      edgeAddTiles(plan, at, run, first, cellAt, count)
-      cellAt += edgeCellBytes(plan) as usize
-    }
+    if (plan.kind == PARTIAL_NUMERIC) numericAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
+    else edgeAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
   }
 }
 
@@ -145,13 +144,17 @@ export function tileRows(run: Run, tile: usize): i64 {
   return run.rowsWidth == 4 ? (load<i32>(tile, TILE_ROWS_AT) as i64) : load<i64>(tile, TILE_ROWS_AT)
 }
 
-/** Bytes of a tile under a run's parameters; -1 when they are not ones this plan can have written. */
-export function tileBytes(params: usize, rowsWidth: i32): i32 {
+/**
+ * Bytes of a tile under a run's parameters, and where its cells lie; -1 when the parameters are not ones this plan can have
+ * written.
+ */
+export function tileBytes(params: usize, rowsWidth: i32, cells: usize): i32 {
   let bytes = TILE_ROWS_AT + rowsWidth
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     const cell = plan.kind == PARTIAL_NUMERIC ? numericCellBytes(plan, params) : edgeCellBytes(plan)
     if (cell < 0) return -1
+    store<u16>(cells + ((i as usize) << 1), bytes as u16)
     bytes += cell
   }
   return bytes
@@ -185,35 +188,30 @@ export function measureAcc(acc: usize): void {
 export function measureTile(run: Run, tile: usize): void {
   const rows = tileRows(run, tile)
   measureRows(rows)
-  let cell = tile + TILE_ROWS_AT + (run.rowsWidth as usize)
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
-    if (plan.kind == PARTIAL_NUMERIC) {
-      numericMeasureTile(plan, shapeOf(i), run, cell, rows)
-      cell += numericCellBytes(plan, run.params) as usize
-    } else {
-      shapeTextBytes += edgeTextOfTile(plan, cell)
-      cell += edgeCellBytes(plan) as usize
-    }
+    const cell = tile + cellAt(run.cells, i)
+    if (plan.kind == PARTIAL_NUMERIC) numericMeasureTile(plan, shapeOf(i), run, cell, rows)
+    else shapeTextBytes += edgeTextOfTile(plan, cell)
   }
 }
+
+/** Cell offsets of the run that is being written. */
+const writtenCells = memory.data(128 * 2, 8)
 
 /** Writes the parameters of the measured shape; returns the bytes of a tile. */
 export function writeParams(params: usize): i32 {
-  let bytes = TILE_ROWS_AT + shapeRowsWidth
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
-    if (plan.kind == PARTIAL_NUMERIC) bytes += numericWriteParams(plan, shapeOf(i), params, shapeRowsWidth)
-    else bytes += edgeCellBytes(plan)
+    if (plan.kind == PARTIAL_NUMERIC) numericWriteParams(plan, shapeOf(i), params, shapeRowsWidth)
   }
-  return bytes
+  return tileBytes(params, shapeRowsWidth, writtenCells)
 }
 
-function writeRows(tile: usize, index: u32, rows: i64, rowsWidth: i32): usize {
+function writeRows(tile: usize, index: u32, rows: i64, rowsWidth: i32): void {
   store<u32>(tile, index, TILE_INDEX_AT)
   if (rowsWidth == 4) store<i32>(tile, rows as i32, TILE_ROWS_AT)
   else store<i64>(tile, rows, TILE_ROWS_AT)
-  return tile + TILE_ROWS_AT + (rowsWidth as usize)
 }
 
 /** Writes an accumulator as the tile `index`, text behind `heap + used`; returns the text bytes used then. */
@@ -227,17 +225,13 @@ export function writeAcc(
   heap: usize,
   used: u32,
 ): u32 {
-  let cell = writeRows(tile, index, load<i64>(acc), rowsWidth)
+  writeRows(tile, index, load<i64>(acc), rowsWidth)
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
-    if (plan.kind == PARTIAL_NUMERIC) {
-      numericWriteAcc(plan, params, cell, at)
-      cell += numericCellBytes(plan, params) as usize
-    } else {
-      used = edgeWriteAcc(plan, cell, at, (index as i64) * stepMs, heap, used)
-      cell += edgeCellBytes(plan) as usize
-    }
+    const cell = tile + cellAt(writtenCells, i)
+    if (plan.kind == PARTIAL_NUMERIC) numericWriteAcc(plan, params, cell, at)
+    else used = edgeWriteAcc(plan, cell, at, (index as i64) * stepMs, heap, used)
   }
   return used
 }
@@ -253,19 +247,13 @@ export function copyTile(
   used: u32,
 ): u32 {
   const rows = tileRows(run, from)
-  let cell = writeRows(tile, load<u32>(from, TILE_INDEX_AT), rows, rowsWidth)
-  let fromCell = from + TILE_ROWS_AT + (run.rowsWidth as usize)
+  writeRows(tile, load<u32>(from, TILE_INDEX_AT), rows, rowsWidth)
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
-    if (plan.kind == PARTIAL_NUMERIC) {
-      numericCopyTile(plan, params, cell, run, fromCell, rows)
-      cell += numericCellBytes(plan, params) as usize
-      fromCell += numericCellBytes(plan, run.params) as usize
-    } else {
-      used = edgeCopyTile(plan, cell, run, fromCell, heap, used)
-      cell += edgeCellBytes(plan) as usize
-      fromCell += edgeCellBytes(plan) as usize
-    }
+    const cell = tile + cellAt(writtenCells, i)
+    const fromCell = from + cellAt(run.cells, i)
+    if (plan.kind == PARTIAL_NUMERIC) numericCopyTile(plan, params, cell, run, fromCell, rows)
+    else used = edgeCopyTile(plan, cell, run, fromCell, heap, used)
   }
   return used
 }

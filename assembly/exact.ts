@@ -47,6 +47,31 @@ export function addLimbs(into: usize, intoBase: i32, intoLimbs: i32, value: usiz
   }
 }
 
+/** into += from, both in 64-bit words from the same bit on, `from` sign extended. */
+export function addWords(into: usize, intoWords: i32, from: usize, fromWords: i32): void {
+  let carry: u64 = 0
+  const end = into + ((fromWords as usize) << 3)
+  let value: u64 = 0
+  while (into < end) {
+    const before = load<u64>(into)
+    value = load<u64>(from)
+    const sum = before + value
+    const after = sum + carry
+    store<u64>(into, after)
+    carry = ((sum < before) as u64) | ((after < sum) as u64)
+    into += 8
+    from += 8
+  }
+  const sign = ((value as i64) >> 63) as u64
+  for (let rest = intoWords - fromWords; rest > 0; rest--, into += 8) {
+    if (carry == (sign & 1)) return
+    const before = load<u64>(into)
+    const after = before + sign + carry
+    store<u64>(into, after)
+    carry = (after < before) as u64
+  }
+}
+
 const shifted = memory.data(5 * 4 + 4, 8)
 
 /** into += (hi:lo) * 2^bit, signed 128-bit value, `bit` counted from the lowest bit of `into`. */

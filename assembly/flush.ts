@@ -246,8 +246,8 @@ let addedCount: i32 = 0
 let rawList: usize = 0
 let rawCount: i32 = 0
 
-const openedA = memory.data(48 + 9 * 48, 8)
-const openedB = memory.data(48 + 9 * 48, 8)
+const openedA = memory.data(48 + 9 * 48 + 9 * 256, 8)
+const openedB = memory.data(48 + 9 * 48 + 9 * 256, 8)
 /** Frontiers of the row under way, per level: compacted and evicted. */
 const frontiers = memory.data(8 * 16, 8)
 

@@ -19,6 +19,7 @@ import {
   levelCount,
   programAt,
   programBytes,
+  shardCount,
   timeRegister,
 } from './plan'
 import { resetScratch, scratch } from './arena'
@@ -142,7 +143,8 @@ function resolve(
   slotRows: usize,
   offsets: usize,
 ): i32 {
-  const lanes = lanesAt
+  // Where every lane is ours, nobody's has to be looked up.
+  const lanes: usize = shardCount == 1 ? 0 : lanesAt
   const base = slotsAt
   const frontier = headKind == HEAD_RAW ? headFrontierMs : i64.MAX_VALUE
   let end = slotsEnd
@@ -155,7 +157,7 @@ function resolve(
   for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
     const row = load<u32>(rows + i)
     const entity = load<u32>(entities + i)
-    if (load<u32>(lanes + ((entity as usize) << 2)) == FOREIGN) continue
+    if (lanes != 0 && load<u32>(lanes + ((entity as usize) << 2)) == FOREIGN) continue
     if (replaying && positionOf(row) <= appliedOf(entity)) continue
     const time = load<i64>(times + ((row as usize) << 3))
     if (time >= frontier) {

@@ -122,7 +122,7 @@ function setAsOf(asOfMs: i64): void {
 
 // ---- one row -------------------------------------------------------------------------------------------------------
 
-const opened = memory.data(48 + 9 * 48, 8)
+const opened = memory.data(48 + 9 * 48 + 9 * 256, 8)
 /** Per level: tiles of the run that are older than everything taken so far. */
 const cursors = memory.data(8 * 4)
 let tilesRead: u32 = 0

@@ -68,14 +68,11 @@ import {
   RUN_ROWS_WIDTH_AT,
   RUN_STRIDE_AT,
   RUN_TILES,
-  TILE_ROWS_AT,
 } from './layout'
 import { headKind, level, levelCount, partial, partialCount, rawBytes, runParamBytes } from './plan'
 import { keepsText, textFits } from './events'
 import { tileBytes } from './dispatch'
-import { numericCellBytes } from './partials/numeric'
-import { edgeCellBytes } from './partials/edge'
-import { Run } from './partials/partial'
+import { CELLS_BYTES, Run, cellAt } from './partials/partial'
 
 /** A row that `openRow` has checked. Good while its bytes stay where they are. */
 @unmanaged
@@ -89,9 +86,11 @@ export class Row {
 }
 
 const RUN_STRUCT_BYTES: usize = 48
+/** Cell offsets of every run stand behind the runs. */
+const CELLS_AT: usize = 48 + 9 * 48
 export const ROW_STRUCT_BYTES: usize = 48
 /** A row with its runs: the head, then one per level; a run that the row lacks has count 0. */
-export const OPEN_ROW_BYTES: usize = 48 + 9 * 48
+export const OPEN_ROW_BYTES: usize = 48 + 9 * 48 + 9 * 256
 
 export function headRun(row: Row): Run {
   return changetype<Run>(changetype<usize>(row) + ROW_STRUCT_BYTES)
@@ -174,6 +173,7 @@ export function openRow(at: usize, bytes: u32, row: Row): i32 {
     if (index < 0 ? kind != RUN_RAW : kind != RUN_TILES) return ERROR_ROW_SHAPE
     previous = index
     const run = levelRun(row, index)
+    run.cells = changetype<usize>(row) + CELLS_AT + ((index + 1) as usize) * CELLS_BYTES
     const error = openRun(cursor, end, index, run)
     if (error != 0) return error
     cursor = run.heap + (run.heapBytes as usize)
@@ -204,7 +204,7 @@ function openRun(at: usize, end: usize, index: i32, run: Run): i32 {
 }
 
 function strideOf(run: Run): i32 {
-  return run.rowsWidth == 4 || run.rowsWidth == 8 ? tileBytes(run.params, run.rowsWidth) : -1
+  return run.rowsWidth == 4 || run.rowsWidth == 8 ? tileBytes(run.params, run.rowsWidth, run.cells) : -1
 }
 
 function textOfRunFits(run: Run): bool {
@@ -214,14 +214,11 @@ function textOfRunFits(run: Run): bool {
       if (!textFits(at + RAW_NULLS_AT, run.heapBytes)) return false
       continue
     }
-    let cell = at + TILE_ROWS_AT + (run.rowsWidth as usize)
     for (let j = 0; j < partialCount; j++) {
       const plan = partial(j)
-      if (plan.kind != PARTIAL_EDGE) cell += numericCellBytes(plan, run.params) as usize
-      else {
-        if (!plan.inlined && load<u32>(cell) != EDGE_NONE && !textFits(cell + 4, run.heapBytes)) return false
-        cell += edgeCellBytes(plan) as usize
-      }
+      if (plan.kind != PARTIAL_EDGE || plan.inlined) continue
+      const cell = at + cellAt(run.cells, j)
+      if (load<u32>(cell) != EDGE_NONE && !textFits(cell + 4, run.heapBytes)) return false
     }
   }
   return true

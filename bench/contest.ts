@@ -33,7 +33,6 @@ export interface Target {
 
 export type RatioKind = 'cost' | 'gain' | 'share'
 
-
 export interface Peer {
   readonly contender: Contender
   /** Absent: printed for orientation. */

@@ -1,6 +1,7 @@
 /** Our engine in the keys claim: the core's interning stage alone, over a table of its own. */
-import { type Contender, timed } from './contest.ts'
+
 import { Checksum } from './checksum.ts'
+import { type Contender, timed } from './contest.ts'
 import { BATCH_ROWS, createCore, valuePlan } from './engine-plan.ts'
 
 /** Keys as offsets and bytes to numbers in order of first appearance; copies in and out are timed. */

@@ -58,7 +58,10 @@ export async function mergeContender(name: string, workload: TileWorkload): Prom
 async function mergePlan(): Promise<Plan> {
   const plan = await valuePlan({ windows: ['1h', '24h', '7d', '27d'], tiles: ['5m', '1h', '1d'] })
   const tailSteps = [0, 1, 2, 2].map((level) => LEVEL_STEPS_MS[level]!)
-  const ladder = LEVEL_STEPS_MS.map((stepMs, level) => ({ stepMs, keepMs: [WINDOWS_MS[0], WINDOWS_MS[1], WINDOWS_MS[3]][level]! }))
+  const ladder = LEVEL_STEPS_MS.map((stepMs, level) => ({
+    stepMs,
+    keepMs: [WINDOWS_MS[0], WINDOWS_MS[1], WINDOWS_MS[3]][level]!,
+  }))
   const windows = WINDOWS_MS.map((lengthMs, i) => ({ lengthMs, tailStepMs: tailSteps[i]! }))
   return { ...plan, windows, state: { ...plan.state, ladder } }
 }

@@ -14,6 +14,7 @@ import {
   utf8,
   varPop,
 } from '../src/define/dsl.ts'
+import type { ViewDefinition } from '../src/define/view.ts'
 import { type CoreExports, loadCore } from '../src/engine/module.ts'
 import { featureProgram, stateProgram } from '../src/engine/program.ts'
 import type { Plan } from '../src/model/plan.ts'
@@ -37,27 +38,29 @@ export interface PlanOptions {
 }
 
 /** Count, sum, min, max and last (and variance) of `value` by `key`, over each window. Features in that order. */
-export async function valuePlan({ windows, tiles, squares = false, slack = '1h' }: PlanOptions): Promise<Plan> {
-  const options = { windows }
+export async function valuePlan({ windows, ...options }: PlanOptions): Promise<Plan> {
+  return compileView(valueView(windows, options))
+}
+
+export function valueView(windows: readonly Duration[], options: Omit<PlanOptions, 'windows'> = {}): ViewDefinition {
+  const each = { windows }
   const aggregations: Aggregation[] = [
-    count(options),
-    sum('value', options),
-    min('value', options),
-    max('value', options),
-    last('value', options),
+    count(each),
+    sum('value', each),
+    min('value', each),
+    max('value', each),
+    last('value', each),
   ]
-  if (squares) aggregations.push(varPop('value', options))
-  return compileView(
-    defineView({
-      name: 'bench',
-      source: { name: 'events', columns: { key: utf8(), time: timestamp('ms'), value: float64() } },
-      entity: 'key',
-      time: 'time',
-      aggregations,
-      tiles,
-      slack,
-    }),
-  )
+  if (options.squares) aggregations.push(varPop('value', each))
+  return defineView({
+    name: 'bench',
+    source: { name: 'events', columns: { key: utf8(), time: timestamp('ms'), value: float64() } },
+    entity: 'key',
+    time: 'time',
+    aggregations,
+    tiles: options.tiles,
+    slack: options.slack,
+  })
 }
 
 /** An instance for folding, with the features too where it merges. */

@@ -28,10 +28,12 @@ export function formatContest(rows: readonly Row[]): string {
   if (!head) return ''
   const lines = rows.map((row) => [
     row.contender,
-    formatTime(row.ns, row.unit),
-    row.nsMin === row.nsMax ? '' : `${formatNumber(row.nsMin)}–${formatNumber(row.nsMax)}`,
-    row.ratio === undefined ? '' : formatRatio(row.ratio, row.ratioKind),
-    row.ratioMin === undefined ? '' : `${formatNumber(row.ratioMin)}–${formatNumber(row.ratioMax!)}`,
+    `${formatTime(row.ns, row)}/${row.unit}`,
+    row.rounds === 1 ? '' : `${formatTime(row.nsMin, row)} – ${formatTime(row.nsMax, row)}`,
+    row.ratio === undefined ? '' : formatRatio(row.ratio, row.ratioKind, true),
+    row.ratio === undefined || row.rounds === 1
+      ? ''
+      : `${formatRatio(row.ratioMin!, row.ratioKind)} – ${formatRatio(row.ratioMax!, row.ratioKind)}`,
     row.target ? formatTarget(row.target) : '',
     row.reached === undefined ? '' : row.reached ? 'yes' : 'NO',
   ])
@@ -44,12 +46,13 @@ export function formatSummary(rows: readonly Row[]): string {
   const missed = judged.filter((row) => !row.reached)
   const lines = missed.map(
     (row) =>
-      `  ${row.claim}: ${row.title}, ${row.contender}: ${formatRatio(row.ratio!, row.ratioKind)}, target ${formatTarget(row.target!)}`,
+      `  ${row.claim}: ${row.title}, ${row.contender}: ${formatRatio(row.ratio!, row.ratioKind, true)}, target ${formatTarget(row.target!)}`,
   )
   return [`\n${judged.length - missed.length} of ${judged.length} targets reached`, ...lines].join('\n')
 }
 
-function formatTable(rows: readonly (readonly string[])[]): string {
+/** Rows of cells in columns: the first one to the left, the others to the right. */
+export function formatTable(rows: readonly (readonly string[])[]): string {
   const widths = rows[0]!.map((_, column) => Math.max(...rows.map((row) => row[column]!.length)))
   return rows
     .map((row) => row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]!) : cell.padStart(widths[column]!))))
@@ -57,16 +60,17 @@ function formatTable(rows: readonly (readonly string[])[]): string {
     .join('\n')
 }
 
-function formatTime(ns: number, unit: string): string {
-  if (ns >= 1e9) return `${formatNumber(ns / 1e9)} s/${unit}`
-  if (ns >= 1e6) return `${formatNumber(ns / 1e6)} ms/${unit}`
-  if (ns >= 1e4) return `${formatNumber(ns / 1e3)} µs/${unit}`
-  return `${formatNumber(ns)} ns/${unit}`
+/** In the unit that fits the row's median, so that a row's times compare at a glance. */
+function formatTime(ns: number, { ns: middle }: Row): string {
+  if (middle >= 1e9) return `${formatNumber(ns / 1e9)} s`
+  if (middle >= 1e6) return `${formatNumber(ns / 1e6)} ms`
+  if (middle >= 1e4) return `${formatNumber(ns / 1e3)} µs`
+  return `${formatNumber(ns)} ns`
 }
 
-function formatRatio(ratio: number, kind?: RatioKind): string {
+function formatRatio(ratio: number, kind?: RatioKind, inWords = false): string {
   if (kind === 'share') return `${formatNumber(ratio * 100)} %`
-  return kind === 'gain' ? `${formatNumber(ratio)}x faster` : `${formatNumber(ratio)}x its time`
+  return `${formatNumber(ratio)}x${inWords ? (kind === 'gain' ? ' faster' : ' its time') : ''}`
 }
 
 function formatTarget(target: Target): string {

@@ -164,7 +164,10 @@ async function timeRequests(
       await askOurs()
     }
     if (turn === 0) continue
-    for (const [into, quantile] of [[p50s, 0.5], [p99s, 0.99]] as const) {
+    for (const [into, quantile] of [
+      [p50s, 0.5],
+      [p99s, 0.99],
+    ] as const) {
       into.ours.push(quantileOf(ours, quantile))
       into.bare.push(quantileOf(theirs, quantile))
     }
@@ -177,7 +180,11 @@ async function timeRequests(
     timesRow(contest, `tilefold, LMDB, ${name}`, times.ours),
     {
       ...timesRow(contest, `bare read of 100 keys, ${name}`, times.bare),
-      ...judge(times.ours.map((ns, turn) => ns / times.bare[turn]!), 'cost', { kind: 'cost', limit }),
+      ...judge(
+        times.ours.map((ns, turn) => ns / times.bare[turn]!),
+        'cost',
+        { kind: 'cost', limit },
+      ),
     },
   ]
   return [...pair('p50', p50s, 2), ...pair('p99', p99s, 3)]

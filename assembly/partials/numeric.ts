@@ -15,6 +15,7 @@
  * Doubles with 2^-12 <= |v| < 2^52 go to the words; the others, and what overflows the words, to the wide block.
  */
 import {
+  EDGE_LAST,
   NUMERIC_MAX,
   NUMERIC_MIN,
   NUMERIC_PARAM_N_WIDTH,
@@ -54,6 +55,7 @@ import {
   addLimbs,
   addShifted,
   addToWords,
+  addWords,
   lowestLimb,
   meanOf,
   newWide,
@@ -176,12 +178,23 @@ function storeLowest(type: i32, at: usize): void {
   }
 }
 
-/** slots[k] += cells[rows[k]] for k < n. */
-export function numericFold(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+/**
+ * slots[k] += cells[rows[k]] for k < n. `edge`: an inline edge of the same column that is folded along, or null; one pass
+ * less over the slots is worth 2 to 3 ns an event.
+ */
+export function numericFold(
+  plan: PartialPlan,
+  edge: PartialPlan,
+  cells: Register,
+  rows: usize,
+  slots: usize,
+  offsets: usize,
+  n: i32,
+): void {
   const type = plan.type
   if (type == TYPE_F64) {
     if (plan.flags & NUMERIC_SQUARES) foldSquaresF64(plan, cells, rows, slots, n)
-    else foldF64(plan, cells, rows, slots, n)
+    else foldF64(plan, edge, cells, rows, slots, offsets, n)
   } else if (type == TYPE_I64) foldI64(plan, cells, rows, slots, n)
   else if (type == TYPE_DEC) foldDecimal(plan, cells, rows, slots, n)
   else foldCount(plan, cells, rows, slots, n)
@@ -198,8 +211,25 @@ function foldCount(plan: PartialPlan, cells: Register, rows: usize, slots: usize
   }
 }
 
-/** HOT. Sum, min and max in one pass: the slot's line is touched once. */
-function foldF64(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32): void {
+/** Is an edge folded along with this partial? */
+export function numericTakesEdge(plan: PartialPlan): bool {
+  return plan.type == TYPE_F64 && (plan.flags & NUMERIC_SQUARES) == 0
+}
+
+/** HOT. Sum, min, max and an edge in one pass: the slot's line is touched once. */
+function foldF64(
+  plan: PartialPlan,
+  edge: PartialPlan,
+  cells: Register,
+  rows: usize,
+  slots: usize,
+  offsets: usize,
+  n: i32,
+): void {
+  const hasEdge = changetype<usize>(edge) != 0
+  const isLast = hasEdge && (edge.flags & EDGE_LAST) != 0
+  const edgeAt: usize = hasEdge ? (edge.slot4At as usize) : 0
+  const edgeValueAt: usize = hasEdge ? (edge.slot8At as usize) : 0
   const data = cells.data
   const valid = cells.valid
   const nAt = plan.slot4At as usize
@@ -242,6 +272,21 @@ function foldF64(plan: PartialPlan, cells: Register, rows: usize, slots: usize, 
     if (highs) {
       const high = load<f64>(slot + highAt)
       if (value > high) store<f64>(slot + highAt, value)
+    }
+    if (hasEdge) {
+      // edge.ts has the same comparison for edges on their own.
+      const offset = load<u32>(offsets + k) + 1
+      const held = load<u32>(slot + edgeAt)
+      const wins =
+        offset == held
+          ? isLast
+            ? value > load<f64>(slot + edgeValueAt)
+            : value < load<f64>(slot + edgeValueAt)
+          : offset > held == isLast
+      if (wins) {
+        store<u32>(slot + edgeAt, offset)
+        store<f64>(slot + edgeValueAt, value)
+      }
     }
   }
 }
@@ -578,18 +623,11 @@ export function numericAddSlot(plan: PartialPlan, acc: usize, slot: usize): void
   }
   if (plan.flags & NUMERIC_SUM) {
     const at = slot + (plan.slot8At as usize)
-    if (type == TYPE_DEC) addLimbs(acc + SUM_AT, 0, 6, at, 0, 6)
-    else addToWords(acc + SUM_AT, sumWords(type), load<u64>(at), load<i64>(at, 8), 0)
+    addWords(acc + SUM_AT, sumWords(type), at, slotSumWords(type))
   }
   if (plan.flags & NUMERIC_SQUARES) {
-    addLimbs(
-      acc + (squaresAt(plan) as usize),
-      0,
-      squaresWords(type) << 1,
-      slot + (slotSquaresAt(plan) as usize),
-      0,
-      slotSquaresWords(type) << 1,
-    )
+    const at = slot + (slotSquaresAt(plan) as usize)
+    addWords(acc + (squaresAt(plan) as usize), squaresWords(type), at, slotSquaresWords(type))
   }
   if (plan.flags & NUMERIC_MIN) lowerMin(type, acc + (minAt(plan) as usize), slot + (slotMinAt(plan) as usize))
   if (plan.flags & NUMERIC_MAX) raiseMax(type, acc + (maxAt(plan) as usize), slot + (slotMaxAt(plan) as usize))
@@ -603,13 +641,11 @@ export function numericAddAcc(plan: PartialPlan, into: usize, from: usize): void
     if (wide != 0) addWides(wideOf(into + WIDE_AT), wide)
   }
   if (plan.flags & NUMERIC_SUM) {
-    const limbs = sumWords(type) << 1
-    addLimbs(into + SUM_AT, 0, limbs, from + SUM_AT, 0, limbs)
+    addWords(into + SUM_AT, sumWords(type), from + SUM_AT, sumWords(type))
   }
   if (plan.flags & NUMERIC_SQUARES) {
     const at = squaresAt(plan) as usize
-    const limbs = squaresWords(type) << 1
-    addLimbs(into + at, 0, limbs, from + at, 0, limbs)
+    addWords(into + at, squaresWords(type), from + at, squaresWords(type))
   }
   if (plan.flags & NUMERIC_MIN) lowerMin(type, into + (minAt(plan) as usize), from + (minAt(plan) as usize))
   if (plan.flags & NUMERIC_MAX) raiseMax(type, into + (maxAt(plan) as usize), from + (maxAt(plan) as usize))
@@ -929,8 +965,8 @@ function cellCount(param: usize, cell: usize, rows: i64): i64 {
   return width == 0 ? rows : width == 4 ? (load<i32>(cell) as i64) : load<i64>(cell)
 }
 
-/** Writes the run's parameters; returns the bytes of a cell. `rowsWidth`: a count can be no wider than a tile's rows. */
-export function numericWriteParams(plan: PartialPlan, shape: Shape, params: usize, rowsWidth: i32): i32 {
+/** Writes the run's parameters. `rowsWidth`: a count can be no wider than a tile's rows. */
+export function numericWriteParams(plan: PartialPlan, shape: Shape, params: usize, rowsWidth: i32): void {
   const param = paramOf(plan, params)
   store<u64>(param, 0)
   store<u8>(param, (shape.countsDiffer ? rowsWidth : 0) as u8, NUMERIC_PARAM_N_WIDTH)
@@ -942,7 +978,6 @@ export function numericWriteParams(plan: PartialPlan, shape: Shape, params: usiz
     store<i8>(param, shape.squaresLow as i8, NUMERIC_PARAM_SQUARES_BASE)
     store<u8>(param, (shape.squaresHigh - shape.squaresLow) as u8, NUMERIC_PARAM_SQUARES_LIMBS)
   }
-  return numericCellBytes(plan, params)
 }
 
 function writeCount(param: usize, cell: usize, n: i64): usize {

@@ -61,4 +61,14 @@ export class Run {
   rowsWidth: i32
   /** Length of the level's tiles in ms. */
   stepMs: i64
+  /** Offset of each partial's cell in a tile, u16 by partial. */
+  cells: usize
+}
+
+/** Bytes of a run's cell offsets: u16 for PARTIALS_MAX partials. */
+export const CELLS_BYTES: usize = 256
+
+@inline
+export function cellAt(cells: usize, partial: i32): usize {
+  return load<u16>(cells + ((partial as usize) << 1)) as usize
 }

@@ -32,6 +32,7 @@ const FOREIGN_TYPES: Record<string, string> = {
 
 /** Columns in the order of their names, so that their order in the file decides nothing. */
 export function readColumns(value: unknown, path: Path, problems: Problems): SourceColumn[] | undefined {
+  if (value === undefined) return undefined
   const names = typeof value === 'object' && value !== null && !Array.isArray(value) ? Object.keys(value) : undefined
   if (names === undefined || names.length === 0 || names.length > LIMITS.sourceColumnsMax) {
     problems.add(path, `got ${show(value)}, expected 1 to ${LIMITS.sourceColumnsMax} columns as name: type`)

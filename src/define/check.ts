@@ -48,11 +48,12 @@ export function checkView(value: unknown, path: Path, problems: Problems): Omit<
   const view = readObject(value, path, VIEW_KEYS, problems)
   if (view === undefined) return undefined
   const at = (...more: (string | number)[]): Path => [...path, ...more]
+  for (const key of ['name', 'source', 'entity', 'time', 'aggregations']) required(view, key, path, problems)
 
   const name = readName(view.name, at('name'), problems)
-  const sourceValue = required(view, 'source', path, problems)
   const source =
-    sourceValue === undefined ? undefined : readObject(sourceValue, at('source'), ['name', 'columns'], problems)
+    view.source === undefined ? undefined : readObject(view.source, at('source'), ['name', 'columns'], problems)
+  for (const key of source ? ['name', 'columns'] : []) required(source!, key, at('source'), problems)
   const sourceName = source && readName(source.name, at('source', 'name'), problems)
   const columns = source && readColumns(source.columns, at('source', 'columns'), problems)
 
@@ -100,6 +101,7 @@ export function checkView(value: unknown, path: Path, problems: Problems): Omit<
 // ---- parts of a view -------------------------------------------------------------------------------------------------
 
 function readEntity(value: unknown, path: Path, columns: readonly SourceColumn[] | undefined, problems: Problems) {
+  if (value === undefined) return undefined
   const list = typeof value === 'string' ? [value] : value
   if (!Array.isArray(list) || list.length === 0 || list.length > KEY_PARTS_MAX) {
     problems.add(path, `got ${show(value)}, expected a column or a list of 1 to ${KEY_PARTS_MAX} columns`)
@@ -128,6 +130,7 @@ function readTime(value: unknown, path: Path, columns: readonly SourceColumn[] |
 }
 
 function readAggregations(value: unknown, path: Path, problems: Problems): AggregationDefinition[] {
+  if (value === undefined) return []
   if (!Array.isArray(value) || value.length === 0 || value.length > LIMITS.aggregationsMax) {
     problems.add(path, `got ${show(value)}, expected a list of 1 to ${LIMITS.aggregationsMax} aggregations`)
     return []
@@ -254,7 +257,7 @@ function readDedupe(value: unknown, path: Path, columns: readonly SourceColumn[]
   if (value === undefined) return undefined
   const given = readObject(value, path, ['id', 'within'], problems)
   if (given === undefined) return undefined
-  const id = readColumnName(given.id, [...path, 'id'], columns, problems)
+  const id = readColumnName(required(given, 'id', path, problems), [...path, 'id'], columns, problems)
   if (id && id.type !== 'utf8' && id.type !== 'int64') {
     problems.add([...path, 'id'], `got event id ${show(given.id)} of type ${id.type}, expected utf8 or int64`)
   }
@@ -292,6 +295,7 @@ export function required(object: Record<string, unknown>, key: string, path: Pat
 
 /** Names of views, sources and namespaces: they become parts of stored names. */
 export function readName(value: unknown, path: Path, problems: Problems): string | undefined {
+  if (value === undefined) return undefined
   if (typeof value === 'string' && /^[A-Za-z][A-Za-z0-9_-]{0,63}$/.test(value) && !RESERVED_NAMES.includes(value))
     return value
   problems.add(
@@ -319,6 +323,7 @@ function readFeatureName(value: unknown, path: Path, problems: Problems): string
 }
 
 function readColumnName(value: unknown, path: Path, columns: readonly SourceColumn[] | undefined, problems: Problems) {
+  if (value === undefined) return undefined
   const found = columns?.find((each) => each.name === value)
   if (found === undefined && (columns !== undefined || typeof value !== 'string')) {
     const hint = typeof value === 'string' ? suggest(value, columnNames(columns)) : ', expected a column of the source'

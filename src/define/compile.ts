@@ -57,12 +57,12 @@ export async function compileView(view: ViewDefinition): Promise<Plan> {
   const times = planTimes(view, windows, problems)
   problems.finish()
 
-  const program = compileProgram(view, filter, columns, problems)
+  const program = compileProgram(view, filter, needs, columns, problems)
   problems.finish()
   const state: StatePlan = {
     semantics: SEMANTICS,
     source: view.source.name,
-    ...program!,
+    ...program,
     expressions: {
       time: printColumn(view.time),
       filter: filter?.name,
@@ -282,6 +282,7 @@ function checkNames(features: readonly Draft[], problems: Problems): void {
 function compileProgram(
   view: ViewDefinition,
   filter: Projection | undefined,
+  needs: readonly (Need | undefined)[],
   columns: readonly Projection[],
   problems: Problems,
 ) {
@@ -290,16 +291,22 @@ function compileProgram(
   const used = new Set([...named, ...nodes.flatMap(loadedColumns)])
   const builder = new ProgramBuilder(view.source.columns.filter((each) => used.has(each.name)))
   const registerOf = (name: string) => builder.register(loadColumn(columnOf(view, name)))
-  return attempt(view.name, [], problems, () => {
-    const registers = {
-      time: registerOf(view.time),
-      entity: view.entity.map(registerOf),
-      filter: filter === undefined ? -1 : builder.root(filter.node),
-      columns: columns.map((each) => builder.root(foldedAs(each.node))),
-      id: view.dedupe === undefined ? -1 : registerOf(view.dedupe.id),
-    }
-    return { inputs: builder.inputs, program: Buffer.from(builder.bytes()).toString('base64'), registers }
-  })
+  // Registers may run out: that is the fault of the expression that asks for one too many.
+  const rootOf = (projection: Projection, node: TypedNode, path: Path) =>
+    attempt(projection.name, path, problems, () => builder.root(node)) ?? -1
+  const pathOf = (projection: Projection): Path => [
+    'aggregations',
+    needs.findIndex((each) => each?.projection.name === projection.name),
+    'column',
+  ]
+  const registers = {
+    time: registerOf(view.time),
+    entity: view.entity.map(registerOf),
+    filter: filter === undefined ? -1 : rootOf(filter, filter.node, ['filter']),
+    columns: columns.map((each) => rootOf(each, foldedAs(each.node), pathOf(each))),
+    id: view.dedupe === undefined ? -1 : registerOf(view.dedupe.id),
+  }
+  return { inputs: builder.inputs, program: Buffer.from(builder.bytes()).toString('base64'), registers }
 }
 
 /** Partials fold bools as the int64 0 and 1. */

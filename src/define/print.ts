@@ -2,7 +2,7 @@
  * One spelling for every expression: equal trees print alike, so `delay>5` and `(delay > 5)` are the same projected column
  * and hash to the same state. What is printed parses back to the tree it came from.
  */
-import type { SqlNode } from './sql.ts'
+import { KEYWORDS, type SqlNode } from './sql.ts'
 
 export function printExpression(node: SqlNode): string {
   switch (node.kind) {
@@ -77,7 +77,8 @@ function operand(node: SqlNode): string {
 
 /** A column's name as SQL reads it; plain names stay as they are. */
 export function printColumn(name: string): string {
-  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`
+  const isPlain = /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !KEYWORDS.has(name.toLowerCase())
+  return isPlain ? name : `"${name.replaceAll('"', '""')}"`
 }
 
 function printText(value: string): string {

@@ -66,8 +66,10 @@ export class Problems {
 
 const SHOWN_MAX = 20
 
-/** One error for all problems: the code is the first one's. */
-export function definitionError(problems: readonly Problem[]): TilefoldError {
+/** One error for all problems, in the order of the file; the code is the first one's. */
+export function definitionError(found: readonly Problem[]): TilefoldError {
+  const place = ({ position }: Problem) => [position.line ?? 0, position.column ?? 0] as const
+  const problems = [...found].sort((a, b) => place(a)[0] - place(b)[0] || place(a)[1] - place(b)[1])
   const first = problems[0]!
   const details = { problems: problems.map((each) => ({ code: each.code, ...each.position, message: each.message })) }
   if (problems.length === 1) {

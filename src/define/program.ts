@@ -92,6 +92,8 @@ export class ProgramBuilder {
   readonly inputs: readonly InputColumn[]
   readonly #instructions: number[][] = []
   readonly #registers = new Map<string, number>()
+  /** Trees share subtrees: abs(abs(x)) is a small graph, but a tree that doubles with every level. */
+  readonly #nodes = new Map<TypedNode, number>()
   #constants = Buffer.alloc(0)
 
   /** `columns`: every column that will be loaded. */
@@ -118,6 +120,14 @@ export class ProgramBuilder {
 
   register(node: TypedNode): number {
     if (node.operation === 'load') return this.#registers.get(`load ${node.column}`)!
+    const known = this.#nodes.get(node)
+    if (known !== undefined) return known
+    const register = this.#registerNew(node)
+    this.#nodes.set(node, register)
+    return register
+  }
+
+  #registerNew(node: TypedNode): number {
     const operands = node.operands.map((each) => this.register(each))
     const key = JSON.stringify([
       node.operation,
@@ -210,5 +220,12 @@ function constantBytes(node: TypedNode): Buffer {
 
 /** Every column that an expression loads. */
 export function loadedColumns(node: TypedNode): string[] {
-  return node.column === undefined ? node.operands.flatMap(loadedColumns) : [node.column]
+  const seen = new Set<TypedNode>()
+  const visit = (each: TypedNode): void => {
+    if (seen.has(each)) return
+    seen.add(each)
+    each.operands.forEach(visit)
+  }
+  visit(node)
+  return [...seen].flatMap((each) => each.column ?? [])
 }

@@ -63,6 +63,10 @@ export async function loadSqlParser(): Promise<void> {
 
 const PREFIX = 'SELECT '
 
+/** A chain like a + b + c is as deep as it is long; registers end at 256 operations anyway. */
+const DEPTH_MAX = 256
+const TOO_DEEP = `got an expression nested more than ${DEPTH_MAX} deep, expected less`
+
 /**
  * Parses one expression. Names match columns as they are spelled, else in lower case as SQL folds them. Throws
  * ExpressionError.
@@ -79,6 +83,7 @@ class Reader {
   readonly #text: string
   readonly #bytes: Buffer
   readonly #columns: readonly string[]
+  #depth = 0
 
   constructor(text: string, columns: readonly string[]) {
     this.#text = text
@@ -95,7 +100,7 @@ class Reader {
     try {
       statements = (parseSync(PREFIX + this.#text) as { stmts?: { stmt?: Json }[] }).stmts ?? []
     } catch (error) {
-      if (error instanceof RangeError) throw new ExpressionError('got an expression nested too deeply', 0)
+      if (error instanceof RangeError) throw new ExpressionError(TOO_DEEP, 0)
       if (!(error instanceof SqlError)) throw error
       const at = Math.max(0, (error.sqlDetails?.cursorPosition ?? 0) - PREFIX.length)
       throw new ExpressionError(`${error.message}${this.#reservedHint()}`, at)
@@ -111,6 +116,13 @@ class Reader {
   }
 
   node(tree: unknown): SqlNode {
+    if (++this.#depth > DEPTH_MAX) throw new ExpressionError(TOO_DEEP, 0)
+    const node = this.#convert(tree)
+    this.#depth--
+    return node
+  }
+
+  #convert(tree: unknown): SqlNode {
     const [type, value] = Object.entries((tree ?? {}) as Json)[0] ?? ['nothing', {}]
     const body = value as Json
     const at = this.#at(body)
@@ -142,13 +154,9 @@ class Reader {
       case 'TypeCast':
         return { kind: 'cast', operand: this.node(body.arg), to: this.#castType(body), at }
       case 'SQLValueFunction': {
+        // `user`, `current_date` and their like: functions we don't have, so a column of that name is meant.
         const word = /^\w+/.exec(this.#text.slice(at))?.[0] ?? ''
-        if (this.#columns.includes(word)) {
-          throw new ExpressionError(
-            `got the SQL keyword ${word}, expected a column: write "${word}" in double quotes`,
-            at,
-          )
-        }
+        if (this.#columns.includes(word)) return { kind: 'column', name: word, at }
         throw unsupported(word || type, at)
       }
       default:
@@ -318,8 +326,8 @@ const CAST_TYPES: Record<string, CastType['type'] | undefined> = {
   varchar: 'utf8',
 }
 
-/** Reserved words that make likely column names. */
-const KEYWORDS = new Set(
+/** PostgreSQL's reserved words: as a column's name each needs double quotes. */
+export const KEYWORDS: ReadonlySet<string> = new Set(
   'all and any array as asc both case cast check collate column constraint create default desc distinct do else end except false fetch for foreign from grant group having in initially into leading limit not null offset on only or order placing primary references returning select some table then to trailing true union unique using variadic when where window with'.split(
     ' ',
   ),

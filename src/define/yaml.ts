@@ -76,6 +76,20 @@ function decode(text: string | Uint8Array, file: string): string {
   }
 }
 
+/** Open brackets at most: the parser takes quadratic time over unclosed ones, minutes for a megabyte of them. */
+const BRACKETS_MAX = 200
+
+function hasDeepBrackets(source: string): boolean {
+  let open = 0
+  for (let i = 0; i < source.length; i++) {
+    const code = source.charCodeAt(i)
+    if (code === 0x5b || code === 0x7b) open++
+    else if (code === 0x5d || code === 0x7d) open--
+    if (open > BRACKETS_MAX) return true
+  }
+  return false
+}
+
 /** YAML 1.2, core schema, no merge keys, unique keys. */
 function parse(
   source: string,
@@ -83,6 +97,7 @@ function parse(
   lines: LineCounter,
   position: (offset: number) => Position,
 ): Document.Parsed {
+  if (hasDeepBrackets(source)) throw syntaxError({ text: file, file }, 'got YAML nested too deeply')
   let document: Document.Parsed
   try {
     document = parseDocument(source, { lineCounter: lines, prettyErrors: false, uniqueKeys: true, version: '1.2' })

@@ -187,18 +187,9 @@ export class Merger {
 
   // What every request asks of every entity, one by one: no object is made and no row is looked for.
 
-  rowCount(index: number): number {
-    return this.#infoWord(index, INFO_ROWS)
-  }
-
   /** Highest layout version of the entity's rows. */
   layoutVersion(index: number): number {
-    return this.#infoWord(index, INFO_LAYOUT_VERSION)
-  }
-
-  /** A row of the entity was refused: `entityInfo` says why. */
-  isRefused(index: number): boolean {
-    return this.#infoWord(index, INFO_ERROR) !== 0
+    return this.#view!.words[(this.#infosAt + index * ENTITY_INFO_BYTES + INFO_LAYOUT_VERSION) >> 2]!
   }
 
   /** Highest head frontier of the entity's rows: how far its data go, and the oldest as-of. -1 without rows. */
@@ -209,10 +200,6 @@ export class Merger {
   /** Highest complete-since of the entity's rows; -1 without rows. */
   completeSinceMs(index: number): number {
     return this.#infoFloat(index, INFO_COMPLETE_SINCE)
-  }
-
-  #infoWord(index: number, field: number): number {
-    return this.#view!.words[(this.#infosAt + index * ENTITY_INFO_BYTES + field) >> 2]!
   }
 
   #infoFloat(index: number, field: number): number {

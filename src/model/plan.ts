@@ -147,7 +147,7 @@ export type FeatureValue = number | bigint | string | boolean | null
  * - `empty`: the entity is known, the window holds no (non-null) cell
  * - `unknown_entity`: no row for this entity in any lane
  * - `stale`: the data end more than `ttl` before as-of
- * - `incomplete`: the window reaches before the history the store holds
+ * - `incomplete`: the window reaches before the history the store holds, or rows are ahead of the layout the reader found
  * - `too_old`: as-of lies before the oldest instant the row can answer; use a training set
  * - `overflow`: the exact value does not fit the feature's type
  * - `error`: the row could not be read; the row's error says why

@@ -30,7 +30,7 @@ export interface ArrowData {
   readonly offset: number
   readonly nullCount: number
   readonly nullBitmap?: Uint8Array | null
-  readonly values?: ArrayBufferView
+  readonly values?: unknown
   readonly valueOffsets?: Int32Array | BigInt64Array
   readonly variadicBuffers?: readonly Uint8Array[]
   readonly dictionary?: { readonly data: readonly ArrowData[] }
@@ -245,7 +245,7 @@ function expandDictionary(data: ArrowData, length: number, name: string, validit
     dictionary = joinDictionary(data.dictionary.data)
     dictionaries.set(data.dictionary, dictionary)
   }
-  const indices = data.values as unknown as ArrayLike<number | bigint>
+  const indices = data.values as ArrayLike<number | bigint>
   if (indices.length < length) throw new RangeError(`it has ${indices.length} indices for ${length} rows`)
 
   // Lengths first, then one allocation, then the bytes.
@@ -333,7 +333,7 @@ function copyBytes(from: Uint8Array, fromAt: number, to: Uint8Array, toAt: numbe
   for (let i = 0; i < length; i++) to[toAt + i] = from[fromAt + i]!
 }
 
-function bytesOf(view: ArrayBufferView | undefined): Uint8Array {
-  if (view === undefined) return new Uint8Array(0)
+function bytesOf(view: unknown): Uint8Array {
+  if (!ArrayBuffer.isView(view)) return new Uint8Array(0)
   return new Uint8Array(view.buffer, view.byteOffset, view.byteLength)
 }

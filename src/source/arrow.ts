@@ -1,22 +1,18 @@
 /**
  * Arrow as an input: files and streams of the IPC format, and tables that an embedding program pushes.
  *
- * A file's batches are read one at a time. Reading on from a position reads what lies before as well, since a batch's
- * length is known only from the batch, but converts none of it.
+ * A file's batches are read one at a time. Reading on from a position reads the metadata of what lies before (a batch's
+ * length is known from nowhere else) and skips the rest of it.
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import path from 'node:path'
-import {
-  type AsyncRecordBatchFileReader,
-  type AsyncRecordBatchStreamReader,
-  RecordBatchReader,
-  tableFromIPC,
-} from 'apache-arrow'
+import { RecordBatchReader, type RecordBatchStreamReader, tableFromIPC } from 'apache-arrow'
 import { type ColumnBatch, sliceBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn } from '../model/plan.ts'
 import { type ArrowBatch, type ArrowSchema, columnsOfBatch, fieldsOfSchema } from './arrow-columns.ts'
 import { listFiles } from './files.ts'
+import { chunkedMessages, fileMessages, type Messages } from './ipc.ts'
 import { matchInputs, type SourceField } from './match.ts'
 import { BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, type Source, type SourceBatch, type SourceOptions } from './port.ts'
 import { checkPositions, type Positions } from './rows.ts'
@@ -45,13 +41,17 @@ export function createArrowSource(options: ArrowOptions): Source {
     async *read(fromPosition, signal) {
       let position = 0
       for (const file of await listFiles(options.paths, ['.arrow', '.arrows', '.feather'])) {
-        for await (const { batch, place } of readFile(file, options)) {
-          signal?.throwIfAborted()
-          const first = position
-          position += batch.numRows
-          if (position <= fromPosition) continue
-          const origin = `${path.basename(file)}, record batch ${place}`
-          yield* convertBatch(batch, origin, first, fromPosition, options)
+        const handle = await openFile(file)
+        try {
+          const messages = fileMessages(handle, (rows) => position + rows <= fromPosition)
+          for await (const { batch, rows, place } of recordBatches(messages, file, options)) {
+            signal?.throwIfAborted()
+            const origin = `${path.basename(file)}, record batch ${place}`
+            if (batch !== undefined) yield* convertBatch(batch, origin, position, fromPosition, options)
+            position += rows
+          }
+        } finally {
+          await handle.close()
         }
       }
     },
@@ -68,11 +68,10 @@ export async function* readArrowStream(
   options: SourceOptions,
 ): AsyncGenerator<SourceBatch, void, undefined> {
   let position = 0
-  let place = 0
-  for await (const batch of recordBatches(() => RecordBatchReader.from(chunks), name)) {
-    yield* convertBatch(batch, `${name}, record batch ${place}`, position, 0, options)
-    position += batch.numRows
-    place++
+  const messages = chunkedMessages(chunks, () => false)
+  for await (const { batch, rows, place } of recordBatches(messages, name, options)) {
+    if (batch !== undefined) yield* convertBatch(batch, `${name}, record batch ${place}`, position, 0, options)
+    position += rows
   }
 }
 
@@ -150,72 +149,83 @@ function* convertBatch(
   }
 }
 
-async function* readFile(
-  file: string,
-  options: SourceOptions,
-): AsyncGenerator<{ readonly batch: ArrowBatch; readonly place: number }> {
-  const handle = await open(file).catch((error: NodeJS.ErrnoException) => {
+interface ReadBatch {
+  /** Undefined where it was skipped. */
+  readonly batch: ArrowBatch | undefined
+  readonly rows: number
+  readonly place: number
+}
+
+/** Record batches in order. Any fault is SOURCE_CORRUPT. */
+async function* recordBatches(messages: Messages, name: string, options: SourceOptions): AsyncGenerator<ReadBatch> {
+  try {
+    const decoder = new MessageDecoder()
+    for (let place = 0; ; ) {
+      const next = await messages.next()
+      if (next.done) {
+        if (!decoder.hasSchema) throw new RangeError('it has no schema')
+        if (!next.value) warnOfOpenEnd(name, options)
+        return
+      }
+      const { kind, rows, bytes } = next.value
+      if (bytes !== undefined) decoder.add(bytes)
+      if (kind !== 'batch') continue
+      yield { batch: bytes === undefined ? undefined : decoder.next(), rows, place }
+      place++
+    }
+  } catch (error) {
+    if (error instanceof TilefoldError) throw error
+    throw corrupt(name, error)
+  }
+}
+
+/** Between two messages the library may ask once or twice for more; a message that it cannot end would ask for ever. */
+const PAUSES_MAX = 8
+const NO_BYTES = new Uint8Array(0)
+
+/** The library's stream reader, fed message by message. */
+class MessageDecoder {
+  private readonly queue: Uint8Array[] = []
+  private reader: RecordBatchStreamReader | undefined
+  private pauses = 0
+
+  get hasSchema(): boolean {
+    return this.queue.length > 0 || this.reader !== undefined
+  }
+
+  add(message: Uint8Array): void {
+    this.queue.push(message)
+    this.pauses = 0
+  }
+
+  /** The batch whose message was added last. */
+  next(): ArrowBatch {
+    this.reader ??= (RecordBatchReader.from(this.messages()) as RecordBatchStreamReader).open({ autoDestroy: false })
+    const { value, done } = this.reader.next()
+    if (done) throw new RangeError('a record batch is shorter than its metadata says')
+    return value as unknown as ArrowBatch
+  }
+
+  /** The library reads ahead by a chunk: an empty one says that there is nothing yet, where the end would be final. */
+  private *messages(): Generator<Uint8Array> {
+    while (this.pauses < PAUSES_MAX) {
+      const message = this.queue.shift()
+      if (message === undefined) this.pauses++
+      yield message ?? NO_BYTES
+    }
+  }
+}
+
+/** A stream that is cut between two messages looks whole; its end mark is optional. */
+function warnOfOpenEnd(name: string, options: SourceOptions): void {
+  options.onWarning?.(`${name} ends without Arrow's end-of-stream mark: if its writer sets one, the file is cut off`)
+}
+
+async function openFile(file: string): Promise<FileHandle> {
+  return open(file).catch((error: NodeJS.ErrnoException) => {
     const cause = error.code === 'ENOENT' ? 'no such file' : error.message
     throw new TilefoldError('SOURCE_NOT_FOUND', `cannot open ${file}: ${cause}`, { file }, { cause: error })
   })
-  try {
-    await checkEnds(handle, file, options)
-    let place = 0
-    for await (const batch of recordBatches(() => RecordBatchReader.from(handle), file)) {
-      yield { batch, place }
-      place++
-    }
-  } finally {
-    await handle.close()
-  }
-}
-
-type ArrowReader = AsyncRecordBatchFileReader | AsyncRecordBatchStreamReader
-
-/** The batches of a reader; whatever the library throws on damaged bytes becomes SOURCE_CORRUPT. */
-async function* recordBatches(openReader: () => Promise<unknown>, name: string): AsyncGenerator<ArrowBatch> {
-  let reader: ArrowReader | undefined
-  try {
-    reader = await ((await openReader()) as ArrowReader).open({ autoDestroy: false })
-  } catch (error) {
-    throw corrupt(name, error)
-  }
-  if (reader === undefined || (reader.schema as unknown) === undefined)
-    throw corrupt(name, new Error('it has no schema'))
-  try {
-    for (;;) {
-      let next: Awaited<ReturnType<ArrowReader['next']>>
-      try {
-        next = await reader.next()
-      } catch (error) {
-        throw corrupt(name, error)
-      }
-      if (next.done) return
-      yield next.value as unknown as ArrowBatch
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined)
-  }
-}
-
-const FILE_MAGIC = 'ARROW1'
-const STREAM_END = 'ffffffff00000000'
-
-/** A file that opens as an Arrow file must close as one; a stream cut between two messages looks whole. */
-async function checkEnds(handle: FileHandle, file: string, options: SourceOptions): Promise<void> {
-  const { size } = await handle.stat()
-  const head = Buffer.alloc(6)
-  const tail = Buffer.alloc(8)
-  await handle.read(head, 0, 6, 0)
-  await handle.read(tail, 0, 8, Math.max(0, size - 8))
-  if (size < 8) throw corrupt(file, new Error(`it has ${size} bytes`))
-  if (head.toString('latin1') === FILE_MAGIC) {
-    if (tail.subarray(2).toString('latin1') === FILE_MAGIC) return
-    throw corrupt(file, new Error('it does not end as an Arrow file does (was it written to its end?)'))
-  }
-  if (tail.toString('hex') !== STREAM_END) {
-    options.onWarning?.(`${file} ends without Arrow's end-of-stream mark: if its writer sets one, the file is cut off`)
-  }
 }
 
 function corrupt(name: string, cause: unknown): TilefoldError {

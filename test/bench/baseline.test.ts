@@ -1,15 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import {
-  addTiles,
-  foldColumns,
-  internStrings,
-  mergeTiles,
-  type StoredTile,
-  type TileMap,
-} from '../../bench/baseline.ts'
+import { addTiles, foldColumns, internStrings, mergeTiles, type TileMap } from '../../bench/baseline.ts'
 import { addAggregates, Checksum } from '../../bench/checksum.ts'
 import { readDataset, removeDataset, writeDataset } from '../../bench/dataset.ts'
-import { AS_OF_MS, COVER, createTileWorkload, LEVEL_STEPS_MS, tileColumns, WINDOWS_MS } from '../../bench/tiles.ts'
+import { AS_OF_MS, COVER, createTileWorkload, storedTiles, tileColumns, WINDOWS_MS } from '../../bench/tiles.ts'
 import { createWorkload, disorder, STEP_MS } from '../../bench/workload.ts'
 
 /** Aggregates of some events, by brute force. */
@@ -59,23 +52,12 @@ describe('foldColumns', () => {
 
 describe('mergeTiles', () => {
   it('equals the aggregates of the events in each window', () => {
-    const { tiles, events } = createTileWorkload(3, 10, 11)
+    const workload = createTileWorkload(3, 10, 11)
+    const { tiles, events } = workload
     const starts = WINDOWS_MS.map((lengthMs) => AS_OF_MS - lengthMs)
     for (let entity = 0; entity < 3; entity++) {
-      const stored: StoredTile[] = COVER.map(({ level, startMs }, i) => {
-        const tile = entity * COVER.length + i
-        expect(tiles.entities[tile]).toBe(entity)
-        return {
-          startMs,
-          stepMs: LEVEL_STEPS_MS[level]!,
-          count: tiles.counts[tile]!,
-          sum: tiles.sums[tile]!,
-          min: tiles.mins[tile]!,
-          max: tiles.maxs[tile]!,
-          last: tiles.lasts[tile]!,
-          lastTime: startMs + tiles.lastOffsets[tile]!,
-        }
-      })
+      const stored = storedTiles(workload, entity)
+      expect(tiles.entities.filter((each) => each === entity)).toHaveLength(COVER.length)
       const own = Array.from(events.times, (time, i) => ({ time, value: events.values[i]!, i })).filter(
         ({ i }) => events.entities[i] === entity,
       )

@@ -1,15 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import {
-  addTiles,
-  foldColumns,
-  internStrings,
-  mergeTiles,
-  type StoredTile,
-  type TileMap,
-} from '../../bench/baseline.ts'
+import { addTiles, foldColumns, internStrings, mergeTiles, type TileMap } from '../../bench/baseline.ts'
 import { addAggregates, Checksum } from '../../bench/checksum.ts'
 import { removeDataset, writeDataset } from '../../bench/dataset.ts'
-import { AS_OF_MS, COVER, createTileWorkload, LEVEL_STEPS_MS, tileColumns, WINDOWS_MS } from '../../bench/tiles.ts'
+import { AS_OF_MS, createTileWorkload, storedTiles, tileColumns, WINDOWS_MS } from '../../bench/tiles.ts'
 import { createKeys, createWorkload, disorder, keyColumn, STEP_MS, toInt64 } from '../../bench/workload.ts'
 import { startYardstick, type Yardstick, yardstickPeers } from '../../bench/yardstick.ts'
 
@@ -86,19 +79,7 @@ describe('the C yardsticks', () => {
     const starts = WINDOWS_MS.map((lengthMs) => AS_OF_MS - lengthMs)
     const wanted = new Checksum()
     for (let entity = 0; entity < 20; entity++) {
-      const stored: StoredTile[] = COVER.map(({ level, startMs }, i) => {
-        const tile = entity * COVER.length + i
-        return {
-          startMs,
-          stepMs: LEVEL_STEPS_MS[level]!,
-          count: tiles.counts[tile]!,
-          sum: tiles.sums[tile]!,
-          min: tiles.mins[tile]!,
-          max: tiles.maxs[tile]!,
-          last: tiles.lasts[tile]!,
-          lastTime: startMs + tiles.lastOffsets[tile]!,
-        }
-      })
+      const stored = storedTiles(workload, entity)
       for (const [window, answer] of mergeTiles(stored, starts).entries()) addAggregates(wanted, window, entity, answer)
     }
     const header = { rows: tiles.entities.length, entityCount: 20, stepMs: 0, startMs: 0 }

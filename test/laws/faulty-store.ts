@@ -41,10 +41,6 @@ export class FaultyStore implements Store {
     this.#fault = fault
   }
 
-  get isDead(): boolean {
-    return this.#isDead
-  }
-
   /** A new process on the same store: no faults planned, calls counted from 0. */
   restart(): void {
     this.#faultAt = -1

@@ -21,6 +21,10 @@ export interface IngestSetup {
   readonly store: () => Store | Promise<Store>
   /** Draws shards, budgets and whether a call dies before or after its work. */
   readonly random: Random
+  /** Shards of every log; drawn when absent, as are the budgets. */
+  readonly shards?: number
+  /** Instances to read rows with, for many subjects of one plan. */
+  readonly readers?: { readonly merger: Merger; readonly normaliser: RowNormaliser }
 }
 
 export function ingestSubjects(setup: IngestSetup): SubjectFactory {
@@ -49,15 +53,15 @@ export class IngestSubject implements Subject {
     this.setup = setup
     this.options = options
     this.store = store
-    this.merger = Merger.create(setup.core, options.plan)
-    this.normaliser = new RowNormaliser(setup.core, options.plan.state)
+    this.merger = setup.readers?.merger ?? Merger.create(setup.core, options.plan)
+    this.normaliser = setup.readers?.normaliser ?? new RowNormaliser(setup.core, options.plan.state)
     const { random } = setup
     for (const log of [HISTORY, ...options.logs]) {
       const isHistory = log === HISTORY
       const lanes = isHistory ? random.between(1, 5) : options.lanes
-      const shards = random.between(1, Math.min(3, lanes))
+      const shards = Math.min(lanes, setup.shards ?? random.between(1, 3))
       // Mostly flushed by hand alone; at times after nearly every batch.
-      const deltaBytesMax = random.pick([1 << 24, 1 << 24, 8_192, 1])
+      const deltaBytesMax = setup.shards === undefined ? random.pick([1 << 24, 1 << 24, 8_192, 1]) : 1 << 24
       const names = Array.from({ length: lanes }, (_, i) => (isHistory ? historyLane(i) : liveLane(log, i)))
       this.specs.set(
         log,
@@ -123,7 +127,7 @@ export class IngestSubject implements Subject {
   async crash(storeCall?: number): Promise<ReadonlyMap<string, number>> {
     if (storeCall !== undefined) {
       this.store.plan(storeCall, this.setup.random.chance(0.5) ? 'before' : 'after')
-      await expectKilled(this.flush())
+      await wasKilled(this.flush())
     }
     this.store.restart()
     await this.open()
@@ -206,13 +210,14 @@ export class IngestSubject implements Subject {
   }
 }
 
-/** Resolves when the work ended well or by the planned death, and only then. */
-export async function expectKilled(work: Promise<unknown>): Promise<void> {
+/** Did the work die of the planned fault? Any other error is thrown. */
+export async function wasKilled(work: Promise<unknown>): Promise<boolean> {
   try {
     await work
+    return false
   } catch (error) {
     for (let cause: unknown = error; cause !== undefined; cause = (cause as Error).cause) {
-      if (cause instanceof Killed || (cause as Error).message.includes('as planned')) return
+      if (cause instanceof Killed || (cause as Error).message.includes('as planned')) return true
     }
     throw error
   }
