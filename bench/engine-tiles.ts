@@ -75,5 +75,5 @@ function checksumOf(plan: Plan, workload: Workload, rows: Iterable<EntityRow>): 
  * them for the workloads' counts: the rounding of the variance and of this line is far below half of one.
  */
 function squaresFrom(count: number, sum: number, variance: number): number {
-  return Math.round(64 * (variance * count + 0)) / 64
+  return Math.round(64 * (variance * count + (sum * sum) / count)) / 64
 }

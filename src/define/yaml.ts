@@ -13,6 +13,7 @@ import {
   type Node,
   parseDocument,
   type Scalar,
+  visit,
 } from 'yaml'
 import { checkView, readName, readObject } from './check.ts'
 import { checkViews } from './check-views.ts'
@@ -120,6 +121,20 @@ function parse(
 
 function syntaxError(position: Position, message: string) {
   return definitionError([{ code: 'DEFINITION_SYNTAX', position, message }])
+}
+
+/** JSON text as YAML in block style: what the command line prints. Whole numbers keep every digit. */
+export function formatYaml(json: string): string {
+  const document = parseDocument(json, { intAsBigInt: true })
+  visit(document, {
+    Collection: (_key, node) => {
+      if (node.items.length > 0) node.flow = false
+    },
+    Scalar: (_key, node) => {
+      node.type = undefined
+    },
+  })
+  return document.toString({ lineWidth: 0 })
 }
 
 // ---- values ----------------------------------------------------------------------------------------------------------

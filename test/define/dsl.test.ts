@@ -20,9 +20,9 @@ import {
   sum,
   timestamp,
   utf8,
+  type ViewOptions,
   variance,
   varPop,
-  type ViewOptions,
 } from '../../src/define/dsl.ts'
 import { parseDefinitions } from '../../src/define/yaml.ts'
 import { TilefoldError } from '../../src/model/errors.ts'

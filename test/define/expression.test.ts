@@ -87,7 +87,7 @@ describe('types', () => {
 
 describe('one spelling', () => {
   it('for one meaning', () => {
-    expect(print('delay'.replace('delay', 'i') + '>5')).toBe('i > 5')
+    expect(print('i>5')).toBe('i > 5')
     for (const sql of ['i>5', '( i ) > 5', 'i\n>\t5 -- more than five', '/* x */ i > (5)', '(i > 5)']) {
       expect(print(sql)).toBe('i > 5')
     }
@@ -141,7 +141,7 @@ describe('names', () => {
   it('that are whole aggregation columns need no quotes', () => {
     for (const name of NAMES) expect(project(name, COLUMNS).column).toBe(name)
     expect(project('"order"', COLUMNS).column).toBe('order')
-    expect(project('order + 0'.replace('order', '"order"'), COLUMNS).column).toBeUndefined()
+    expect(project('"order" + 0', COLUMNS).column).toBeUndefined()
   })
 })
 

@@ -222,9 +222,10 @@ function* own(world: World, nonce: number): Generator<void, void> {
   const residents = new Map<number, Resident>()
 
   function* write(change: Change): Generator<void, void> {
-    const outcome = yield* ask(world, () => store.write(taken, sequence, change))
+    const expected = sequence
+    const outcome = yield* ask(world, () => store.write(taken, expected, change))
     if (outcome !== 'ok') throw new Lost()
-    sequence++
+    sequence = expected + 1
   }
 
   function* read(entity: number, deltaStart: number): Generator<void, Row> {

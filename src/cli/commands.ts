@@ -1,0 +1,46 @@
+/** The commands by name. Each is loaded when it is called: `--help` shall not wait for Parquet, SQL and HTTP. */
+import type { Command } from './command.ts'
+
+export interface CommandEntry {
+  readonly name: string
+  readonly summary: string
+  load(): Promise<Command>
+}
+
+export const COMMANDS: readonly CommandEntry[] = [
+  {
+    name: 'init',
+    summary: 'write a definition file and sample events, or propose one from a file of yours',
+    load: async () => (await import('./init.ts')).init,
+  },
+  {
+    name: 'validate',
+    summary: 'check definitions, and say what they keep, serve and cost',
+    load: async () => (await import('./validate.ts')).validate,
+  },
+  {
+    name: 'backfill',
+    summary: 'fold files of history into the store',
+    load: async () => (await import('./backfill.ts')).backfillCommand,
+  },
+  {
+    name: 'push',
+    summary: 'fold a file or standard input as a live log',
+    load: async () => (await import('./push.ts')).push,
+  },
+  {
+    name: 'get',
+    summary: 'ask for features of entities',
+    load: async () => (await import('./get.ts')).get,
+  },
+  {
+    name: 'serve',
+    summary: 'serve features over HTTP',
+    load: async () => (await import('./serve.ts')).serve,
+  },
+  {
+    name: 'inspect',
+    summary: 'show the stored rows of an entity, byte by byte if asked',
+    load: async () => (await import('./inspect.ts')).inspect,
+  },
+]
