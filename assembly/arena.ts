@@ -48,6 +48,8 @@ export function allocate(bytes: usize): usize {
   if (top == 0) top = (__heap_base + 63) & ~63
   const block = top
   const end = (block as u64) + (1 << (sizeClass as u64))
+  // `top` is an address: the last block of a full 4 GiB would make it 0.
+  if (end > 0xffff_ffff) outOfMemory()
   if (end > ((memory.size() as u64) << 16)) {
     const missing = (((end - ((memory.size() as u64) << 16)) + 0xffff) >> 16) as i32
     if (memory.grow(max(missing, GROW_PAGES)) < 0) if (memory.grow(missing) < 0) outOfMemory()
@@ -106,7 +108,7 @@ export function resetScratch(): void {
 /** `bytes` of memory, 16-byte aligned, contents undefined, good until the next `resetScratch`. */
 export function scratch(bytes: usize): usize {
   const size = (bytes + 15) & ~15
-  if (scratchNext + size > scratchEnd || scratchNext == 0) nextScratchChunk(size)
+  if (size > scratchEnd - scratchNext || scratchNext == 0) nextScratchChunk(size)
   const at = scratchNext
   scratchNext = at + size
   return at
@@ -121,8 +123,9 @@ function nextScratchChunk(size: usize): void {
       return
     }
   }
-  if (scratchCount == SCRATCH_CHUNKS_MAX) outOfMemory()
-  const bytes = max(size, SCRATCH_CHUNK)
+  if (scratchCount == SCRATCH_CHUNKS_MAX || size > 0x4000_0000) outOfMemory()
+  // All of the block that `allocate` gives, so that batches of slowly growing size do not leave one behind each time.
+  const bytes: usize = size <= SCRATCH_CHUNK ? SCRATCH_CHUNK : (1 as usize) << (32 - clz<u32>((size as u32) - 1))
   const entry = scratchChunks + ((scratchCount as usize) << 3)
   store<u32>(entry, allocate(bytes))
   store<u32>(entry, bytes, 4)

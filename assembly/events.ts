@@ -174,18 +174,25 @@ function moveText(cell: usize, fromHeap: usize, heap: usize, used: u32): u32 {
   return used + length
 }
 
-/** Do the cells' text references lie inside a heap of `heapBytes`? */
-export function textFits(nulls: usize, heapBytes: u32): bool {
-  if (idType == TYPE_UTF8 && !cellFits(nulls + (RAW_CELLS_AT - RAW_NULLS_AT), heapBytes)) return false
+/**
+ * Checks the cells' text references in a heap of `heapBytes`, `used` of them taken: as written, each text stands right behind
+ * the one before, so no byte is anybody else's and copying cells can't take more than the heap. Returns the bytes taken then,
+ * or -1.
+ */
+export function textFollows(nulls: usize, used: i64, heapBytes: u32): i64 {
+  if (idType == TYPE_UTF8) used = cellFollows(nulls + (RAW_CELLS_AT - RAW_NULLS_AT), used, heapBytes)
   for (let i = 0; i < columnCount; i++) {
     if (column(i).type != TYPE_UTF8) continue
-    if (!cellFits(nulls + ((column(i).cellAt - RAW_NULLS_AT) as usize), heapBytes)) return false
+    used = cellFollows(nulls + ((column(i).cellAt - RAW_NULLS_AT) as usize), used, heapBytes)
   }
-  return true
+  return used
 }
 
-function cellFits(cell: usize, heapBytes: u32): bool {
-  return (load<u32>(cell) as u64) + (load<u32>(cell, 4) as u64) <= (heapBytes as u64)
+function cellFollows(cell: usize, used: i64, heapBytes: u32): i64 {
+  const offset = load<u32>(cell) as i64
+  const length = load<u32>(cell, 4) as i64
+  if (length == 0) return offset == 0 ? used : -1
+  return offset == used && used + length <= (heapBytes as i64) ? used + length : -1
 }
 
 /** Does the plan keep text at all? */

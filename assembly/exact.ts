@@ -309,13 +309,14 @@ export function meanOf(sum: usize, base: i32, limbs: i32, count: i64, scale: i32
   if (scale == 0 && count <= 9_007_199_254_740_992) {
     // A quotient of two doubles is rounded once by the machine, if both are exact.
     const whole = roundMagnitude(bigA, length, base, false)
-    if (!inexact) return (sign ? -whole : whole) / (count as f64)
+    // Adding zero makes the -0 that a tiny negative mean rounds to a +0.
+    if (!inexact) return (sign ? -whole : whole) / (count as f64) + 0
   }
   clearDivisors()
   pushDivisor(count as u64)
   pushPowerOfTen(scale)
   const mean = divideAndRound(length, base)
-  return sign ? -mean : mean
+  return (sign ? -mean : mean) + 0
 }
 
 /** product = a * b (unsigned); returns its limbs. */

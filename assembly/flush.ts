@@ -20,6 +20,7 @@
  */
 import {
   ERROR_ROW_REGRESSED,
+  ERROR_ROW_SHAPE,
   FRONTIER_BYTES,
   FRONTIER_COMPACTED_AT,
   FRONTIER_EVICTED_AT,
@@ -694,7 +695,7 @@ export function uniteRows(a: usize, aBytes: u32, b: usize, bBytes: u32): i32 {
   let error = openRow(a, aBytes, first)
   if (error == 0) error = openRow(b, bBytes, second)
   if (error != 0) return error
-  assert(first.headFrontierMs == second.headFrontierMs)
+  if (first.headFrontierMs != second.headFrontierMs) return ERROR_ROW_SHAPE
   headFrontier = first.headFrontierMs
   for (let i = 0; i < levelCount; i++) {
     store<i64>(frontiers + ((i as usize) << 4), compactedTile(first, i))

@@ -183,7 +183,7 @@ function resolve(
     }
     const entry = pane + ((entity as usize) << 2)
     let offset = load<u32>(entry) as usize
-    if (offset == 0 || offset >= end || load<u64>(base + offset) != (tag | (entity as u64))) {
+    if (offset >= end || load<u64>(base + offset) != (tag | (entity as u64))) {
       offset = addSlotFor(tag | (entity as u64))
       end = slotsEnd
       store<u32>(entry, offset as u32)

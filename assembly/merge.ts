@@ -68,12 +68,13 @@ export function readFeatures(at: usize): void {
   memory.copy(featuresAt, at, (featureCount as usize) * 24)
   accsAt = allocate((windowCount as usize) * accBytes)
   entityRoom = 0
-  requestAsOf = -1
+  requestAsOf = i64.MIN_VALUE
 }
 
 // ---- as-of ---------------------------------------------------------------------------------------------------------
 
-let requestAsOf: i64 = -1
+/** i64.MIN_VALUE: none yet. */
+let requestAsOf: i64 = i64.MIN_VALUE
 /** Window starts in ms, newest first, and the position of each window among them. */
 const starts = memory.data(64 * 8, 8)
 const places = memory.data(64 * 4)

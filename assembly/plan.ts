@@ -25,7 +25,7 @@ import {
   TYPE_DEC,
 } from './layout'
 import { allocate } from './arena'
-import { numericAccBytes, numericSlot4Bytes, numericSlotBytes } from './partials/numeric'
+import { numericAccBytes, numericSlotBytes } from './partials/numeric'
 import { EDGE_ACC_BYTES, edgeIsInline } from './partials/edge'
 
 @unmanaged
@@ -63,9 +63,9 @@ export class PartialPlan {
   nullBit: u32
   /** Edges only: can it live in the slot, or does it need a record (several order columns, an id, or text)? */
   inlined: i32
-  /** Offset of its 4-byte fields and of its 8-byte fields in a slot. */
+  /** Offset of its block in a slot; of an edge's offset, which fills the gap behind the header. */
+  slotAt: i32
   slot4At: i32
-  slot8At: i32
   /** Offset in an accumulator. */
   accAt: i32
   /** Offset of its parameters behind a run's header. */
@@ -206,7 +206,7 @@ function readPartials(): void {
   partialCount = next() as i32
   assert(partialCount <= PARTIALS_MAX)
 
-  // Slot: tag u64, rows u32, every 4-byte field, then (aligned) every 8-byte field. Accumulator: rows i64, then partials.
+  // Slot: tag u64, rows u32, every edge's u32, then (aligned) the blocks. Accumulator: rows i64, then partials.
   let slot4 = 12
   accBytes = 8
   runParamBytes = 0
@@ -223,7 +223,6 @@ function readPartials(): void {
     each.slot4At = slot4
     each.inlined = edgeIsInline(each) as i32
     if (each.kind == PARTIAL_NUMERIC) {
-      slot4 += numericSlot4Bytes(each)
       accBytes += numericAccBytes(each)
       runParamBytes += NUMERIC_PARAM_BYTES
     } else {
@@ -235,7 +234,7 @@ function readPartials(): void {
   let slot8 = (slot4 + 7) & ~7
   for (let i = 0; i < partialCount; i++) {
     const each = partial(i)
-    each.slot8At = slot8
+    each.slotAt = slot8
     if (each.kind == PARTIAL_NUMERIC) slot8 += numericSlotBytes(each)
     else if (each.inlined) slot8 += 8
   }

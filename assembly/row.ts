@@ -70,7 +70,7 @@ import {
   RUN_TILES,
 } from './layout'
 import { headKind, level, levelCount, partial, partialCount, rawBytes, runParamBytes } from './plan'
-import { keepsText, textFits } from './events'
+import { keepsText, textFollows } from './events'
 import { tileBytes } from './dispatch'
 import { CELLS_BYTES, Run, cellAt } from './partials/partial'
 
@@ -200,26 +200,29 @@ function openRun(at: usize, end: usize, index: i32, run: Run): i32 {
   run.heap = run.first + (body as usize)
   const wanted = index < 0 ? (run.rowsWidth == 0 ? (rawBytes as i32) : -1) : strideOf(run)
   if (wanted < 0 || run.stride != (wanted as usize)) return ERROR_ROW_SHAPE
-  return keepsText() && !textOfRunFits(run) ? ERROR_ROW_TEXT : 0
+  const isWhole = keepsText() ? textOfRunFits(run) : run.heapBytes == 0
+  return isWhole ? 0 : ERROR_ROW_TEXT
 }
 
 function strideOf(run: Run): i32 {
   return run.rowsWidth == 4 || run.rowsWidth == 8 ? tileBytes(run.params, run.rowsWidth, run.cells) : -1
 }
 
+/** The heap holds the texts of the cells in their order, padded to 4, and nothing else. */
 function textOfRunFits(run: Run): bool {
+  let used: i64 = 0
   let at = run.first
   for (let i = 0; i < run.count; i++, at += run.stride) {
-    if (run.level < 0) {
-      if (!textFits(at + RAW_NULLS_AT, run.heapBytes)) return false
-      continue
+    if (run.level < 0) used = textFollows(at + RAW_NULLS_AT, used, run.heapBytes)
+    else {
+      for (let j = 0; j < partialCount; j++) {
+        const plan = partial(j)
+        if (plan.kind != PARTIAL_EDGE || plan.inlined) continue
+        const cell = at + cellAt(run.cells, j)
+        if (load<u32>(cell) != EDGE_NONE) used = textFollows(cell + 4, used, run.heapBytes)
+      }
     }
-    for (let j = 0; j < partialCount; j++) {
-      const plan = partial(j)
-      if (plan.kind != PARTIAL_EDGE || plan.inlined) continue
-      const cell = at + cellAt(run.cells, j)
-      if (load<u32>(cell) != EDGE_NONE && !textFits(cell + 4, run.heapBytes)) return false
-    }
+    if (used < 0) return false
   }
-  return true
+  return ((used + 3) & ~3) == (run.heapBytes as i64)
 }

@@ -37,6 +37,8 @@ export function reserveSlots(count: i32): void {
   const bytes = max(end + (end >> 1), 1 << 20)
   slotsAt = reallocate(slotsAt, slotsCapacity, bytes)
   slotsCapacity = bytes
+  // The slot that empty pane entries name: no tag looks like this.
+  store<u64>(slotsAt, u64.MAX_VALUE)
 }
 
 /** Makes the panes fit the number of entities: fewer of them when each is large. */

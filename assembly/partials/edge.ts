@@ -51,7 +51,7 @@ export function edgeIsInline(plan: PartialPlan): bool {
 export function edgeInitSlot(plan: PartialPlan, slot: usize): void {
   const none: u32 = plan.inlined && !(plan.flags & EDGE_LAST) ? u32.MAX_VALUE : 0
   store<u32>(slot + (plan.slot4At as usize), none)
-  if (plan.inlined) store<u64>(slot + (plan.slot8At as usize), 0)
+  if (plan.inlined) store<u64>(slot + (plan.slotAt as usize), 0)
 }
 
 /** slots[k] += cells[rows[k]], which lies `offsets[k]` ms into its tile; `times` are the rows' event times. */
@@ -77,7 +77,7 @@ function foldLast<T>(plan: PartialPlan, cells: Register, rows: usize, slots: usi
   const data = cells.data
   const valid = cells.valid
   const offsetAt = plan.slot4At as usize
-  const valueAt = plan.slot8At as usize
+  const valueAt = plan.slotAt as usize
   for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
     const row = load<u32>(rows + k) as usize
     if (valid != 0 && load<u8>(valid + row) == 0) continue
@@ -97,7 +97,7 @@ function foldFirst<T>(plan: PartialPlan, cells: Register, rows: usize, slots: us
   const data = cells.data
   const valid = cells.valid
   const offsetAt = plan.slot4At as usize
-  const valueAt = plan.slot8At as usize
+  const valueAt = plan.slotAt as usize
   for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
     const row = load<u32>(rows + k) as usize
     if (valid != 0 && load<u8>(valid + row) == 0) continue
@@ -190,7 +190,7 @@ export function edgeAddSlot(plan: PartialPlan, acc: usize, slot: usize, tileMs: 
   const held = load<u32>(slot + (plan.slot4At as usize))
   if (plan.inlined) {
     const none: u32 = plan.flags & EDGE_LAST ? 0 : u32.MAX_VALUE
-    if (held != none) takeInline(plan, acc, tileMs + ((held - 1) as i64), load<u64>(slot + (plan.slot8At as usize)))
+    if (held != none) takeInline(plan, acc, tileMs + ((held - 1) as i64), load<u64>(slot + (plan.slotAt as usize)))
   } else if (held != 0) {
     const event = eventsAt + (held as usize)
     takeEvent(plan, acc, load<i64>(event, RAW_TIME_AT), event + RAW_NULLS_AT, textAt)

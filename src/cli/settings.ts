@@ -68,6 +68,11 @@ export class Settings {
     return new Settings(flags, env, file, await readConfig(file, named !== undefined))
   }
 
+  /** These settings, with some flags given otherwise. */
+  with(flags: Flags): Settings {
+    return new Settings({ ...this.#flags, ...flags }, this.#env, this.#configFile, this.#config)
+  }
+
   /** The setting as text; undefined where nobody says anything and there is no default. */
   get(name: SettingName): Setting | undefined {
     const kind: SettingKind = KINDS[name]

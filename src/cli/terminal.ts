@@ -1,6 +1,6 @@
 /** What a command touches of its process. Nothing else of `src/cli` reads the clock, the environment or a stream. */
+
 import { styleText } from 'node:util'
-import { isatty } from 'node:tty'
 
 export interface OutputStream {
   readonly isTTY?: boolean
@@ -11,9 +11,8 @@ export interface OutputStream {
 export type Signal = 'SIGINT' | 'SIGTERM'
 
 export interface Terminal {
-  readonly stdin: AsyncIterable<Uint8Array>
-  /** A person may be typing there. */
-  readonly stdinIsTTY: boolean
+  /** Opened when it is first asked for; destroyed by who does not read it to its end. */
+  readonly stdin: AsyncIterable<Uint8Array> & { destroy(): unknown }
   readonly stdout: OutputStream
   readonly stderr: OutputStream
   readonly env: Readonly<Record<string, string | undefined>>
@@ -25,8 +24,9 @@ export interface Terminal {
 
 export function processTerminal(): Terminal {
   return {
-    stdin: process.stdin,
-    stdinIsTTY: isatty(0),
+    get stdin() {
+      return process.stdin
+    },
     stdout: process.stdout,
     stderr: process.stderr,
     env: process.env,

@@ -102,7 +102,7 @@ export function columnsOfBatch(
     const at = batch.schema.fields.findIndex((field) => field.name === input.name)
     const data = batch.data.children[at]
     if (data === undefined) throw new RangeError(`column ${JSON.stringify(input.name)} is not in the batch`)
-    if (data.length < batch.numRows) {
+    if (data.length !== batch.numRows) {
       throw new RangeError(`column ${JSON.stringify(input.name)} has ${data.length} rows, the batch ${batch.numRows}`)
     }
     try {

@@ -20,7 +20,7 @@ const TABLES_MAX = 100_000
 const ROWS_MAX = 2 ** 27
 
 export interface MessageSummary {
-  readonly kind: 'schema' | 'dictionary' | 'batch' | 'other'
+  readonly kind: 'schema' | 'dictionary' | 'batch'
   readonly bodyBytes: number
   /** Rows of a record batch. */
   readonly rows: number
@@ -39,7 +39,8 @@ export function checkMessage(metadata: Uint8Array): MessageSummary {
     return { kind: 'schema', bodyBytes, rows: 0 }
   }
   if (type === HEADER_BATCH) return { kind: 'batch', bodyBytes, rows: checker.batch(header, bodyBytes) }
-  if (type !== HEADER_DICTIONARY) return { kind: 'other', bodyBytes, rows: 0 }
+  if (type !== HEADER_DICTIONARY)
+    throw new RangeError(`a message has kind ${type}; expected a schema, dictionary or batch`)
   const data = checker.child(header, 1)
   if (data === undefined) throw new RangeError('a dictionary has no data')
   checker.batch(data, bodyBytes)
@@ -144,7 +145,10 @@ class Checker {
     if (this.field(table, 3) !== undefined) {
       throw new RangeError('its record batches are compressed, which is not supported: write them uncompressed')
     }
-    this.vector(table, 1, 16)
+    const nodes = this.vector(table, 1, 16)
+    if (nodes.length > 0 && this.cells.getBigInt64(nodes.at, true) !== BigInt(rows)) {
+      throw new RangeError(`a record batch claims ${rows} rows, its first column has another number`)
+    }
     this.vector(table, 4, 8)
     const { at, length } = this.vector(table, 2, 16)
     for (let i = 0; i < length; i++) {

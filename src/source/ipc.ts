@@ -18,6 +18,8 @@ const FOOTER_TAIL_BYTES = 10
 const CONTINUATION = 0xffffffff
 const METADATA_BYTES_MAX = 256 * 1024 * 1024
 const BODY_BYTES_MAX = 2 ** 31 - 1
+/** Between a file's last record batch and its footer: an end mark and alignment. */
+const PADDING_BYTES_MAX = 128
 
 /** A message: `bytes` is all of it, or undefined where the body was skipped. */
 export interface Message extends MessageSummary {
@@ -50,6 +52,10 @@ export async function* fileMessages(handle: FileHandle, skips: Skips): Messages 
       yield message
     }
   }
+  const end = Math.max(MAGIC_BYTES, ...summary.batches.map(({ offset, bytes }) => offset + bytes))
+  if (dataBytes - end > PADDING_BYTES_MAX) {
+    throw new RangeError(`${dataBytes - end} bytes behind its last record batch are not in its footer`)
+  }
   return true
 }
 
@@ -61,7 +67,10 @@ export function chunkedMessages(chunks: AsyncIterable<Uint8Array>, skips: Skips)
 async function* streamMessages(source: ByteSource, skips: Skips): Messages {
   for (;;) {
     const message = await readMessage(source, skips)
-    if (message === undefined) return source.endMark
+    if (message === undefined) {
+      if (source.endMark && (await source.read(1)).length > 0) throw new RangeError('more bytes follow its end mark')
+      return source.endMark
+    }
     yield message
   }
 }

@@ -92,6 +92,7 @@ async function* readLines(
       )
       if (parser.isFull) yield parser.finish(name)
     }
+    if (parser.yieldsAtOnce && parser.rows > 0) yield parser.finish(name)
   }
   if (parser.rows > 0) yield parser.finish(name)
 }
@@ -134,6 +135,10 @@ class LineParser {
 
   get isFull(): boolean {
     return this.rows === this.batchRows
+  }
+
+  get yieldsAtOnce(): boolean {
+    return this.options.yieldAtOnce === true
   }
 
   /** Takes one line: a row more, or a rejected record. */

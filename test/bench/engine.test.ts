@@ -1,36 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { addTiles, foldColumns, internStrings, mergeTiles, type TileMap } from '../../bench/baseline.ts'
-import { addAggregates, Checksum } from '../../bench/checksum.ts'
 import { foldContender, keyedFoldContender } from '../../bench/engine-fold.ts'
 import { internContender } from '../../bench/engine-keys.ts'
 import { mergeContender } from '../../bench/engine-merge.ts'
 import { valueView } from '../../bench/engine-plan.ts'
-import { AS_OF_MS, createTileWorkload, storedTiles, WINDOWS_MS } from '../../bench/tiles.ts'
+import { createTileWorkload } from '../../bench/tiles.ts'
 import { tuneLadder } from '../../bench/tune.ts'
-import { createKeys, createWorkload, disorder, keyColumn, STEP_MS, type Workload } from '../../bench/workload.ts'
-
-/** Checksum of the workload's tiles by plain JavaScript. */
-function foldByHand(workload: Workload, squares = false): string {
-  const tilesOf: TileMap<number> = new Map()
-  foldColumns(tilesOf, workload.entities, workload.times, workload.values, STEP_MS)
-  const firstTile = workload.startMs / STEP_MS
-  const checksum = new Checksum()
-  if (!squares) {
-    addTiles(checksum, tilesOf, firstTile, (entity) => entity)
-    return checksum.toString()
-  }
-  const sums = new Map<string, number>()
-  for (let i = 0; i < workload.rows; i++) {
-    const name = `${workload.entities[i]} ${Math.floor(workload.times[i]! / STEP_MS)}`
-    sums.set(name, (sums.get(name) ?? 0) + workload.values[i]! ** 2)
-  }
-  for (const [entity, tiles] of tilesOf) {
-    for (const [number, tile] of tiles) {
-      addAggregates(checksum, number - firstTile, entity, { ...tile, squares: sums.get(`${entity} ${number}`)! })
-    }
-  }
-  return checksum.toString()
-}
+import { createKeys, createWorkload, disorder, keyColumn } from '../../bench/workload.ts'
+import { foldByHand, internByHand, mergeByHand } from './by-hand.ts'
 
 describe('the engine in the bench', () => {
   const workload = createWorkload({ rows: 60_000, entityCount: 900, skew: 1.1, seed: 9 })
@@ -57,25 +33,14 @@ describe('the engine in the bench', () => {
 
   it('interns keys in order of first appearance', async () => {
     const column = keyColumn(createKeys(900), workload.entities)
-    const wanted = new Checksum()
-    for (const [row, id] of internStrings(Buffer.from(column.bytes), column.offsets).entries()) {
-      wanted.word(row).word(id).end()
-    }
     const contender = await internContender('intern', column)
-    for (let round = 0; round < 2; round++) expect((await contender.round()).checksum).toBe(wanted.toString())
+    for (let round = 0; round < 2; round++) expect((await contender.round()).checksum).toBe(internByHand(column))
   })
 
   it('merges 61 tiles into the windows of plain JavaScript', async () => {
     const tiles = createTileWorkload(30, 250, 12)
-    const starts = WINDOWS_MS.map((lengthMs) => AS_OF_MS - lengthMs)
-    const wanted = new Checksum()
-    for (let entity = 0; entity < 30; entity++) {
-      for (const [window, answer] of mergeTiles(storedTiles(tiles, entity), starts).entries()) {
-        addAggregates(wanted, window, entity, answer)
-      }
-    }
     const contender = await mergeContender('merge', tiles)
-    expect(await contender.round()).toMatchObject({ ops: 250, checksum: wanted.toString() })
+    expect(await contender.round()).toMatchObject({ ops: 250, checksum: mergeByHand(tiles) })
   })
 })
 

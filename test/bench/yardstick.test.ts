@@ -1,90 +1,98 @@
 import { describe, expect, it } from 'vitest'
-import { addTiles, foldColumns, internStrings, mergeTiles, type TileMap } from '../../bench/baseline.ts'
-import { addAggregates, Checksum } from '../../bench/checksum.ts'
 import { removeDataset, writeDataset } from '../../bench/dataset.ts'
-import { AS_OF_MS, createTileWorkload, storedTiles, tileColumns, WINDOWS_MS } from '../../bench/tiles.ts'
-import { createKeys, createWorkload, disorder, keyColumn, STEP_MS, toInt64 } from '../../bench/workload.ts'
+import { createTileWorkload, type TileWorkload, tileColumns } from '../../bench/tiles.ts'
+import {
+  createKeys,
+  createWorkload,
+  disorder,
+  keyColumn,
+  STEP_MS,
+  toInt64,
+  type Workload,
+} from '../../bench/workload.ts'
 import { startYardstick, type Yardstick, yardstickPeers } from '../../bench/yardstick.ts'
+import { foldByHand, internByHand, mergeByHand } from './by-hand.ts'
 
-/** Checksums of the variants over a dataset; undefined where there is no gcc, as the bench itself has no such rows then. */
-async function checksumsOf(name: Yardstick, path: string, variants: readonly string[]): Promise<string[] | undefined> {
+/** Checksum by variant; empty where there is no gcc, as the bench itself has no such rows then. */
+async function checksumsOf(
+  name: Yardstick,
+  path: string,
+  variants: readonly string[],
+): Promise<Record<string, string>> {
   try {
     const yardstick = await startYardstick(name, path)
+    const checksums: Record<string, string> = {}
     const peers = yardstickPeers(
       yardstick,
       variants.map((variant) => [variant, variant]),
     )
-    const checksums: string[] = []
     for (const { contender } of peers) {
-      checksums.push((await contender.round()).checksum)
+      checksums[contender.name] = (await contender.round()).checksum
       contender.close?.()
     }
-    return yardstick && checksums
+    return checksums
   } finally {
     removeDataset(path)
   }
 }
 
+/** Every variant's checksum is the one wanted for it. */
+function expectAll(checksums: Record<string, string>, wantedOf: (variant: string) => string): void {
+  const wanted = Object.fromEntries(Object.keys(checksums).map((variant) => [variant, wantedOf(variant)]))
+  expect(checksums).toEqual(wanted)
+}
+
+function foldInC(workload: Workload, variants: readonly string[]): Promise<Record<string, string>> {
+  const { rows, entityCount, startMs, entities, times, values } = workload
+  const columns = [entities, toInt64(times), values]
+  return checksumsOf(
+    'fold',
+    writeDataset('test-fold', { rows, entityCount, stepMs: STEP_MS, startMs }, columns),
+    variants,
+  )
+}
+
 describe('the C yardsticks', () => {
-  it.each([0, 60_000])('fold as plain JavaScript does, %i ms of disorder', async (delayMs) => {
-    const ordered = createWorkload({ rows: 20_000, entityCount: 300, skew: 1.1, seed: 2 })
-    const { entities, times, values, rows, entityCount, startMs } = delayMs > 0 ? disorder(ordered, delayMs) : ordered
-    const tilesOf: TileMap<number> = new Map()
-    foldColumns(tilesOf, entities, times, values, STEP_MS)
-    const plain = new Checksum()
-    addTiles(plain, tilesOf, startMs / STEP_MS, (entity) => entity)
+  const ordered = createWorkload({ rows: 20_000, entityCount: 300, skew: 1.1, seed: 2 })
 
-    const squares = new Checksum()
-    for (const [entity, tiles] of tilesOf) {
-      for (const [number, tile] of tiles) {
-        let sum = 0
-        for (let i = 0; i < rows; i++) {
-          if (entities[i] === entity && Math.floor(times[i]! / STEP_MS) === number) sum += values[i]! ** 2
-        }
-        addAggregates(squares, number - startMs / STEP_MS, entity, { ...tile, squares: sum })
-      }
-    }
-
-    const path = writeDataset('test-fold', { rows, entityCount, stepMs: STEP_MS, startMs }, [
-      entities,
-      toInt64(times),
-      values,
-    ])
-    const [wanted, wantedSquares] = [plain.toString(), squares.toString()]
-    const checksums = await checksumsOf('fold', path, ['plain', 'exact', 'plain-squares', 'exact-squares'])
-    expect(checksums ?? [wanted, wanted, wantedSquares, wantedSquares]).toEqual([
-      wanted,
-      wanted,
-      wantedSquares,
-      wantedSquares,
-    ])
+  it.each([ordered, disorder(ordered, 60_000)])('fold $name', async (workload) => {
+    const checksums = await foldInC(workload, ['plain', 'exact', 'plain-squares', 'exact-squares'])
+    expectAll(checksums, (variant) => foldByHand(workload, variant.endsWith('squares')))
   })
 
-  it('intern as plain JavaScript does', async () => {
+  it('fold values beyond 2^21 exactly, whose squares start in the second limb', async () => {
+    // Few events a tile: sums of squares stay below 2^63, and multiples of 2^34.
+    const small = createWorkload({ rows: 2_000, entityCount: 900, skew: 0, seed: 3 })
+    const workload = { ...small, values: small.values.map((value) => value * 2 ** 20) }
+    const checksums = await foldInC(workload, ['exact', 'exact-squares'])
+    expectAll(checksums, (variant) => foldByHand(workload, variant.endsWith('squares')))
+  })
+
+  it('intern keys', async () => {
     const { entities } = createWorkload({ rows: 60_000, entityCount: 9_000, skew: 0, seed: 4 })
     const column = keyColumn(createKeys(9_000), entities)
-    const wanted = new Checksum()
-    for (const [row, id] of internStrings(Buffer.from(column.bytes), column.offsets).entries()) {
-      wanted.word(row).word(id).end()
-    }
     const header = { rows: 60_000, entityCount: 9_000, stepMs: 0, startMs: 0 }
     const path = writeDataset('test-keys', header, [column.offsets, column.bytes])
-    const checksums = await checksumsOf('keys', path, ['plain', 'staged', 'switched'])
-    for (const checksum of checksums ?? []) expect(checksum).toBe(wanted.toString())
+    expectAll(await checksumsOf('keys', path, ['plain', 'staged', 'switched']), () => internByHand(column))
   })
 
-  it('merge as plain JavaScript does', async () => {
+  it('merge rows that have every tile', async () => {
     const workload = createTileWorkload(20, 100, 6)
-    const { tiles } = workload
-    const starts = WINDOWS_MS.map((lengthMs) => AS_OF_MS - lengthMs)
-    const wanted = new Checksum()
-    for (let entity = 0; entity < 20; entity++) {
-      const stored = storedTiles(workload, entity)
-      for (const [window, answer] of mergeTiles(stored, starts).entries()) addAggregates(wanted, window, entity, answer)
-    }
-    const header = { rows: tiles.entities.length, entityCount: 20, stepMs: 0, startMs: 0 }
-    const path = writeDataset('test-merge', header, tileColumns(workload))
-    const checksums = await checksumsOf('merge', path, ['segments', 'checks'])
-    for (const checksum of checksums ?? []) expect(checksum).toBe(wanted.toString())
+    expectAll(await mergeInC(workload, tileColumns(workload)), () => mergeByHand(workload))
+  })
+
+  it('merge rows in which tiles are missing', async () => {
+    const workload = createTileWorkload(20, 100, 7)
+    const keeps = (tile: number) => tile % 61 === 0 || (tile * 2_654_435_761) % 5 < 3
+    const columns = tileColumns(workload).map((column, i) =>
+      i < 9 ? (column as Uint32Array).filter((_, tile) => keeps(tile)) : column,
+    )
+    expectAll(await mergeInC(workload, columns), () => mergeByHand(workload, keeps))
   })
 })
+
+function mergeInC(workload: TileWorkload, columns: readonly ArrayBufferView[]): Promise<Record<string, string>> {
+  const rows = (columns[0] as Uint32Array).length
+  const header = { rows, entityCount: workload.entityCount, stepMs: 0, startMs: 0 }
+  return checksumsOf('merge', writeDataset('test-merge', header, columns), ['segments', 'checks'])
+}

@@ -42,6 +42,8 @@ export interface Weather {
   readonly crash: number
   readonly failover: number
   readonly failoverDepth: number
+  /** Share of failovers that lose exactly one owner's whole reign. */
+  readonly failoverToTaking: number
   readonly takeover: number
   readonly pause: number
   readonly pauseSteps: number
@@ -65,6 +67,7 @@ export function drawWeather(random: Random): Weather {
     crash: some(0.06),
     failover: some(0.06),
     failoverDepth: 1 + random.below(12),
+    failoverToTaking: random.pick([0, 0, 0.5, 1]),
     takeover: some(0.1),
     pause: some(0.15),
     pauseSteps: 1 + random.below(60),
@@ -162,9 +165,15 @@ class StoreModel {
     return 'ok'
   }
 
-  failover(depth: number): void {
-    this.history.length = Math.max(1, this.history.length - depth)
+  failover(lost: number): void {
+    this.history.length = Math.max(1, this.history.length - lost)
     this.pending = []
+  }
+
+  /** Writes since the lane was last taken, with the taking: a failover that loses as many makes a zombie the owner again. */
+  sinceTaking(): number {
+    const { nonce } = this.state
+    return this.history.length - this.history.findIndex((state) => state.nonce === nonce)
   }
 }
 
@@ -209,21 +218,26 @@ function* ask<T>(world: World, request: () => T): Generator<void, T> {
 /** One owner, from the taking of the lane until it is lost, or until all of the log is in the rows. */
 function* own(world: World, nonce: number): Generator<void, void> {
   const { random, rules, weather, store, log } = world
-  let record = store.state
-  if (!rules.tokenFirst) record = yield* ask(world, () => store.state)
-  const taken = yield* ask(world, () => store.take(nonce))
-  if (rules.tokenFirst) record = taken
+  // Without the rule, the lane is restored first and taken when it is first written to.
+  let taken: State | undefined
+  if (rules.tokenFirst) taken = yield* ask(world, () => store.take(nonce))
+  const record = taken ?? (yield* ask(world, () => store.state))
   const checkpoints = yield* ask(world, () => store.state.checkpoints)
   const usable = checkpoints.filter((checkpoint) => checkpoint <= record.marker)
   if (usable.length === 0) throw new Lost()
   let position = Math.max(...usable)
   let { flushingTo } = record
-  let { sequence } = taken
+  let { sequence } = record
   const residents = new Map<number, Resident>()
 
   function* write(change: Change): Generator<void, void> {
+    if (taken === undefined) {
+      taken = yield* ask(world, () => store.take(nonce))
+      sequence = taken.sequence
+    }
+    const token = taken
     const expected = sequence
-    const outcome = yield* ask(world, () => store.write(taken, expected, change))
+    const outcome = yield* ask(world, () => store.write(token, expected, change))
     if (outcome !== 'ok') throw new Lost()
     sequence = expected + 1
   }
@@ -307,7 +321,10 @@ export function playHistory(seed: number, rules: Rules, change: Partial<Weather>
   }
 
   for (let step = 0; step < weather.steps; step++) {
-    if (random.chance(weather.failover)) store.failover(1 + random.below(weather.failoverDepth))
+    if (random.chance(weather.failover)) {
+      const isExact = random.chance(weather.failoverToTaking)
+      store.failover(isExact ? store.sinceTaking() : 1 + random.below(weather.failoverDepth))
+    }
     if (random.chance(0.2) && store.pending.length > 0)
       store.pending.splice(random.below(store.pending.length), 1)[0]!()
     if (owners.length === 0 || (owners.length < weather.owners && random.chance(weather.takeover))) {
@@ -327,16 +344,15 @@ export function playHistory(seed: number, rules: Rules, change: Partial<Weather>
     while (advance(run));
     if (store.state.marker === log.length - 1) break
   }
-  if (store.hasBroken) return 'invariant'
   if (store.state.marker !== log.length - 1) return 'stuck'
   const right = log.reduce(
     (masks, entity, at) => masks.with(entity, masks[entity]! | (1 << at)),
     Array(weather.entities).fill(0),
   )
-  return right.every((mask, entity) => {
+  const areRight = right.every((mask, entity) => {
     const row = store.state.rows[entity]
     return (row?.once ?? 0) === mask && (row?.twice ?? 0) === 0
   })
-    ? 'right'
-    : 'rows'
+  if (!areRight) return 'rows'
+  return store.hasBroken ? 'invariant' : 'right'
 }

@@ -1,0 +1,97 @@
+/** `tilefold serve`: the HTTP server over the store of this machine, until it is told to stop. */
+import { readFile } from 'node:fs/promises'
+import { loadCore } from '../engine/module.ts'
+import { TilefoldError } from '../model/errors.ts'
+import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
+import { type FeatureServer, startServer } from '../serve/server.ts'
+import { createLmdbStore } from '../store/lmdb.ts'
+import type { Call, Command } from './command.ts'
+import { printError } from './printer.ts'
+import type { Settings } from './settings.ts'
+import { type LoadedViews, loadViews } from './views.ts'
+
+export const serve: Command = {
+  name: 'serve',
+  description: `Serves features over HTTP: POST /v1/features, GET /v1/views, /livez, /readyz. Any number of servers may read a store
+while one process writes to it. SIGTERM and Ctrl-C drain: /readyz fails at once, requests under way are answered, then
+the process ends with 0; a second signal ends it there and then. Listens on this machine alone unless told; any other
+address needs a token. A token given by flag can be seen in the list of processes: better use a file.`,
+  arguments: [],
+  options: [
+    { flags: '--host <address>', about: 'address to listen on (127.0.0.1)' },
+    { flags: '--port <number>', about: 'port to listen on, 0 for a free one (6567)' },
+    { flags: '--token <text>', about: 'bearer token that requests must show; TILEFOLD_TOKEN' },
+    { flags: '--token-file <file>', about: 'file that holds the token; TILEFOLD_TOKEN_FILE' },
+    { flags: '--drain-delay <duration>', about: 'keep serving so long after /readyz fails, for a balancer to notice (0s)' },
+  ],
+  examples: [
+    ['tilefold serve', 'on http://127.0.0.1:6567, for this machine alone'],
+    ['TILEFOLD_TOKEN_FILE=/run/secrets/tilefold tilefold serve --host 0.0.0.0 --drain-delay 5s', 'for others, behind a balancer'],
+  ],
+  run,
+}
+
+async function run({ settings, terminal, printer }: Call): Promise<undefined> {
+  const loaded = await loadViews(settings)
+  const host = settings.text('host')!
+  const port = settings.whole('port', 0, 65_535)!
+  const token = await readToken(settings)
+  const drainDelayMs = settings.durationMs('drain_delay')
+
+  const path = settings.text('store')!
+  const store = createLmdbStore({ path, readOnly: true })
+  try {
+    const { namespace, plans } = loaded
+    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock: terminal.clock })
+    const onFault = (cause: unknown) => printError(cause, terminal, printer.format)
+    const server = await startServer({ reader, host, port, token, limits: { drainDelayMs }, onFault })
+    const stopped = new Promise<void>((resolve) => terminal.onSignal(() => resolve()))
+    printer.result({
+      data: JSON.stringify({ url: server.url, views: plans.map((plan) => plan.view) }),
+      table: () => greeting(server, loaded, path, token !== undefined),
+    })
+    await warnUnready(reader, printer.warn.bind(printer))
+
+    await stopped
+    printer.note('draining; another signal ends it now')
+    await server.close()
+  } finally {
+    await store.close()
+  }
+  return undefined
+}
+
+/** Flags go before the environment, and there a token before a file. Throws CONFIG_INVALID. */
+async function readToken(settings: Settings): Promise<string | undefined> {
+  const ranks = ['flag', 'env', 'config'] as const
+  const [token, file] = [settings.get('token'), settings.get('token_file')]
+  const first = [token, file].filter((each) => each !== undefined).sort((a, b) => ranks.indexOf(a.rank as 'flag') - ranks.indexOf(b.rank as 'flag'))[0]
+  if (first === undefined || first === token) return token?.text
+  try {
+    return (await readFile(first.text, 'utf8')).trim()
+  } catch (error) {
+    const { message } = error as Error
+    throw new TilefoldError('CONFIG_INVALID', `cannot read the token that ${first.from} names: ${message}`, { file: first.text })
+  }
+}
+
+function greeting(server: FeatureServer, { plans }: LoadedViews, path: string, hasToken: boolean): string {
+  const view = plans[0]!
+  const keys = Object.fromEntries(view.state.entity.map(({ name, type }) => [name, { utf8: '…', int64: 0, bool: true }[type]]))
+  const body = JSON.stringify({ view: view.view, entities: [keys] })
+  const names = plans.map((plan) => plan.view).join(', ')
+  const authorization = hasToken ? ' -H "authorization: Bearer $TILEFOLD_TOKEN"' : ''
+  return `serving ${names} from ${path} on ${server.url}
+
+  curl ${server.url}/v1/features${authorization} -H 'content-type: application/json' -d '${body}'
+`
+}
+
+/** A server may start before its data are there; then it says what is missing. */
+async function warnUnready(reader: FeatureReader, warn: (text: string) => void): Promise<void> {
+  try {
+    await reader.checkReady()
+  } catch (cause) {
+    warn(`not ready yet: ${(cause as Error).message}`)
+  }
+}
