@@ -493,7 +493,7 @@ function addLevel(row: Row, isNew: bool, index: i32): void {
   let count = 0
   let open = changetype<Entry>(0)
   let i = 0
-  while (true) {
+  while (i < addedCount || slot < slotEnd) {
     const childParent = i < addedCount ? entryAt(addedList, i).index / ratio : u32.MAX_VALUE
     const slotTile = slot < slotEnd ? pairTile(slot) : u32.MAX_VALUE
     const tile = min(childParent, slotTile)
@@ -510,7 +510,7 @@ function addLevel(row: Row, isNew: bool, index: i32): void {
   let end = uniteTiles(list, 0, run, added, count)
   let from = firstEntryFrom(before * (ratio as i64))
   open = changetype<Entry>(0)
-  while (true) {
+  while (from < lowerCount || slot < slotEnd) {
     const childParent = from < lowerCount ? entryAt(lowerList, from).index / ratio : u32.MAX_VALUE
     const slotTile = slot < slotEnd ? pairTile(slot) : u32.MAX_VALUE
     const tile = min(childParent, slotTile)

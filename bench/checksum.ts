@@ -60,7 +60,7 @@ export interface Aggregates {
 
 /** `(tile or window number, entity)` is the record's name. */
 export function addAggregates(checksum: Checksum, number: number, entity: number, values: Aggregates): void {
-  checksum.word(number + entity).word(0).word(values.count)
+  checksum.word(number).word(entity).word(values.count)
   checksum.double(values.sum).double(values.min).double(values.max).double(values.last)
   if (values.squares !== undefined) checksum.double(values.squares)
   checksum.end()

@@ -5,7 +5,7 @@ import { IngestPool } from '../ingest/pool.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
-import { type GenerationLayout, type ViewLayout } from '../model/view-layout.ts'
+import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfillReport, backfill } from '../offline/backfill.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
 import { createLmdbStore } from '../store/lmdb.ts'
@@ -29,11 +29,17 @@ or kill -9 lose nothing: the same call goes on where it stopped, and says so whe
 comes before live events: push those afterwards.`,
   arguments: [{ name: '<files...>', about: 'files, folders or globs, all of one format' }],
   options: [
-    { flags: '--source <name>', about: 'kind of events, where the views take several (source.name of the definitions)' },
+    {
+      flags: '--source <name>',
+      about: 'kind of events, where the views take several (source.name of the definitions)',
+    },
     FORMAT_OPTION,
     { flags: '--threads <n>', about: 'threads that fold; 0 folds in this one (one less than the cores, at most 4)' },
     { flags: '--history-lanes <n>', about: 'lanes of a new history, fixed from then on (four per thread, at least 4)' },
-    { flags: '--complete-since <instant>', about: 'windows that start before are incomplete; complete since ever unless told' },
+    {
+      flags: '--complete-since <instant>',
+      about: 'windows that start before are incomplete; complete since ever unless told',
+    },
   ],
   examples: [
     ['tilefold backfill events.ndjson', 'one file'],
@@ -144,7 +150,10 @@ function otherFiles(plan: Plan, history: GenerationLayout['history'], log: strin
 function nothingLeft(complete: Standing['complete'], log: string, printer: Printer): number {
   printer.result({
     data: { log, finished: true, rows: 0, complete },
-    table: () => complete.map(({ view, rows }) => `${view}: history is complete, ${formatCount(rows)} rows; nothing to do\n`).join(''),
+    table: () =>
+      complete
+        .map(({ view, rows }) => `${view}: history is complete, ${formatCount(rows)} rows; nothing to do\n`)
+        .join(''),
   })
   return EXIT_OK
 }
@@ -171,7 +180,18 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
   const rate = Math.round(rows / seconds)
   const counted: { view: string; counters: Counters }[] = [...views]
   printer.result({
-    data: { log, files, finished, rows, started_at: startedAt, seconds, rows_per_second: rate, unreadable: rejects.unreadable, put_aside: rejects.aside, views: counted },
+    data: {
+      log,
+      files,
+      finished,
+      rows,
+      started_at: startedAt,
+      seconds,
+      rows_per_second: rate,
+      unreadable: rejects.unreadable,
+      put_aside: rejects.aside,
+      views: counted,
+    },
     table: () => {
       const from = startedAt > 0 ? `, going on from row ${formatCount(startedAt)}` : ''
       return `${formatCount(rows)} rows in ${seconds.toFixed(1)} s, ${formatCount(rate)}/s${from}\n\n${countersTable(counted, printer)}`

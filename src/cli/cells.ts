@@ -41,6 +41,7 @@ function valueReader(column: Column): (row: number) => Cell {
     case 'float64':
       return (row) => view.getFloat64(row * width, true)
     case 'decimal128':
-      return (row) => formatDecimal(view.getBigInt64(row * 16 + 8, true), view.getBigUint64(row * 16, true), column.scale ?? 0)
+      return (row) =>
+        formatDecimal(view.getBigInt64(row * 16 + 8, true), view.getBigUint64(row * 16, true), column.scale ?? 0)
   }
 }

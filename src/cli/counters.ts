@@ -6,7 +6,10 @@ import { formatCount, renderTable, type TableColumn } from './table.ts'
 const SHOWN = ['consumed', 'applied', 'duplicate', 'late', 'filtered', 'rejected'] as const
 
 export function countersTable(views: readonly { view: string; counters: Counters }[], printer: Printer): string {
-  const columns: TableColumn[] = [{ title: 'VIEW' }, ...SHOWN.map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))]
+  const columns: TableColumn[] = [
+    { title: 'VIEW' },
+    ...SHOWN.map((name) => ({ title: name.toUpperCase(), align: 'right' as const })),
+  ]
   const rows = views.map(({ view, counters }) => [view, ...SHOWN.map((name) => formatCount(counters[name]))])
   return renderTable(columns, rows, (text) => printer.style('bold', text))
 }

@@ -54,7 +54,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     throw new TilefoldError('USAGE', `cannot ask for features of nobody: expected --entity ${keys}`)
   }
   const entities = entityTexts.map((text) => parseEntity(text, asked))
-  const asOf = readAsOf(flags['asOf'] as string | undefined)
+  const asOf = readAsOf(flags.asOf as string | undefined)
   const explain = flags.explain === true
 
   const store = createLmdbStore({ path: settings.text('store')!, readOnly: true })

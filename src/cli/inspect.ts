@@ -1,5 +1,11 @@
 /** `tilefold inspect`: what the store holds of an entity, as it lies there. */
-import { type BytePart, inspectRow, type LevelDescription, type PartialDescription, type RowDescription } from '../engine/inspect.ts'
+import {
+  type BytePart,
+  inspectRow,
+  type LevelDescription,
+  type PartialDescription,
+  type RowDescription,
+} from '../engine/inspect.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { encodeKey } from '../model/key.ts'
 import type { Plan } from '../model/plan.ts'
@@ -48,7 +54,10 @@ async function run({ args, flags, settings, printer }: Call): Promise<number> {
     throw new TilefoldError('USAGE', `cannot inspect rows of nobody: expected --entity ${keys}`)
   }
   const given = parseEntity(flags.entity, [plan])
-  const key = encodeKey(parts, parts.map((part) => given[part.name]))
+  const key = encodeKey(
+    parts,
+    parts.map((part) => given[part.name]),
+  )
 
   const store = createLmdbStore({ path: settings.text('store')!, readOnly: true })
   try {
@@ -56,7 +65,10 @@ async function run({ args, flags, settings, printer }: Call): Promise<number> {
     const { stateHash } = generation
     const lanes = lanesOfEntity(generation, key)
     const found: { lane: string; bytes: Uint8Array }[] = []
-    const reads = lanes.map((lane) => ({ lane: { namespace, stateHash, generation: generation.generation, lane } satisfies LaneName, key }))
+    const reads = lanes.map((lane) => ({
+      lane: { namespace, stateHash, generation: generation.generation, lane } satisfies LaneName,
+      key,
+    }))
     await store.readRows(reads, (i, bytes) => {
       // The bytes are the store's own, and its loop is not the place to fail.
       if (bytes) found.push({ lane: lanes[i]!, bytes: bytes.slice() })
@@ -76,8 +88,11 @@ async function run({ args, flags, settings, printer }: Call): Promise<number> {
       data: { ...head, rows: rows.map((each) => rowData(each, isSize)) },
       table: () => {
         const text = (each: StoredRow) => {
-          if ('error' in each) return `lane ${each.lane}: ${printer.style('red', each.error.code)}: ${each.error.message}\n`
-          return isSize ? sizeTable(each.lane, each.row, printer) : rowTable(each.lane, each.row, printer, flags.all === true)
+          if ('error' in each)
+            return `lane ${each.lane}: ${printer.style('red', each.error.code)}: ${each.error.message}\n`
+          return isSize
+            ? sizeTable(each.lane, each.row, printer)
+            : rowTable(each.lane, each.row, printer, flags.all === true)
         }
         const title = `${plan.view}  ${flags.entity}  generation ${head.generation} of state ${stateHash}, lanes ${lanes.join(', ') || 'none'}`
         const body = rows.map(text).join('\n') || 'No row: the store has no event of this entity.\n'
@@ -91,10 +106,16 @@ async function run({ args, flags, settings, printer }: Call): Promise<number> {
 }
 
 /** The newest generation of the definition's state, seen by readers or not. */
-async function findGeneration(store: Store, namespace: string, plan: Plan): Promise<{ layout: ViewLayout; generation: GenerationLayout }> {
+async function findGeneration(
+  store: Store,
+  namespace: string,
+  plan: Plan,
+): Promise<{ layout: ViewLayout; generation: GenerationLayout }> {
   const text = await store.readLayout(namespace, plan.view)
   if (text === undefined) {
-    throw new TilefoldError('LAYOUT_MISSING', `cannot inspect view ${plan.view}: the store holds nothing of it yet`, { view: plan.view })
+    throw new TilefoldError('LAYOUT_MISSING', `cannot inspect view ${plan.view}: the store holds nothing of it yet`, {
+      view: plan.view,
+    })
   }
   const layout = JSON.parse(text) as ViewLayout
   const own = layout.generations.filter((each) => each.stateHash === plan.stateHash)
@@ -120,7 +141,12 @@ function rowData(stored: StoredRow, isSize: boolean): object {
   if ('error' in stored) return { lane, error: { code: stored.error.code, message: stored.error.message } }
   const { row } = stored
   const { parts, levels, headFrontierMs, completeSinceMs, ...rest } = row
-  if (isSize) return { lane, bytes: row.bytes, parts: parts.map(({ bytesEach, ...part }) => ({ ...part, bytes_each: bytesEach })) }
+  if (isSize)
+    return {
+      lane,
+      bytes: row.bytes,
+      parts: parts.map(({ bytesEach, ...part }) => ({ ...part, bytes_each: bytesEach })),
+    }
   return {
     lane,
     format_version: rest.formatVersion,
@@ -193,7 +219,9 @@ function eventsTable(row: RowDescription, isAll: boolean, title: (text: string) 
 }
 
 function tilesTable(level: LevelDescription, isAll: boolean, title: (text: string) => string): string {
-  const partials = level.tiles[0]!.partials.flatMap((partial) => fieldsOf(partial).map(([name]) => ({ title: name, align: 'right' as const })))
+  const partials = level.tiles[0]!.partials.flatMap((partial) =>
+    fieldsOf(partial).map(([name]) => ({ title: name, align: 'right' as const })),
+  )
   const lines = level.tiles.map((tile) => [
     instant(tile.startMs),
     formatCount(tile.rows),
@@ -250,7 +278,14 @@ function sizeTable(lane: string, row: RowDescription, printer: Printer): string 
     const bytes = sumOf(own)
     return [
       [section, '', '', '', formatCount(bytes), share(bytes)],
-      ...own.map((part) => ['', part.what, formatCount(part.count), formatCount(part.bytesEach), formatCount(part.bytes), share(part.bytes)]),
+      ...own.map((part) => [
+        '',
+        part.what,
+        formatCount(part.count),
+        formatCount(part.bytesEach),
+        formatCount(part.bytes),
+        share(part.bytes),
+      ]),
     ]
   })
   lines.push(['total', '', '', '', formatCount(sumOf(row.parts)), share(sumOf(row.parts))])

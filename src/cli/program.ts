@@ -4,7 +4,6 @@
  *
  *   0 done   1 failed   2 called wrongly   130, 143 stopped by a signal
  */
-import { readFileSync } from 'node:fs'
 import { CommanderError, Command as Parser } from 'commander'
 import { TilefoldError } from '../model/errors.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK, EXIT_USAGE, type Flags } from './command.ts'
@@ -12,6 +11,7 @@ import { COMMANDS, type CommandEntry } from './commands.ts'
 import { FORMATS, type Format, Printer, printError } from './printer.ts'
 import { Settings } from './settings.ts'
 import { stylist, type Terminal } from './terminal.ts'
+import { packageVersion } from './version.ts'
 
 /** Runs the command that `args` name (without the program's own); resolves to the exit code and never rejects. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
@@ -64,7 +64,7 @@ TILEFOLD_OUTPUT, ...), else from tilefold.config.json, else from its default.
 Start here, in an empty folder:
   tilefold init
   tilefold backfill events.ndjson
-  tilefold get orders_by_customer --entity customer=ada --as-of 2026-01-02T12:00:00Z`,
+  tilefold get orders_by_customer --entity customer=ada --as-of 2025-01-02T12:00:00Z`,
     )
   for (const entry of COMMANDS) addCommand(program, entry, terminal, run)
   return program
@@ -114,10 +114,4 @@ function errorFormat(args: readonly string[], terminal: Terminal): Format {
   const given =
     at >= 0 ? args[at + 1] : (args.find((each) => /^(--output=|-o\w)/.test(each)) ?? terminal.env.TILEFOLD_OUTPUT)
   return given?.endsWith('json') ? 'json' : 'table'
-}
-
-function packageVersion(): string {
-  // The sources stand two folders below the package, the compiled files three.
-  const up = import.meta.url.endsWith('.ts') ? '../../package.json' : '../../../package.json'
-  return (JSON.parse(readFileSync(new URL(up, import.meta.url), 'utf8')) as { version: string }).version
 }

@@ -84,11 +84,24 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     const counters = await engine.counters(log)
     const views = plans.map(({ view }) => ({ view, counters: counters.get(view)! }))
     printer.result({
-      data: { log, finished: stoppedBy === undefined, rows, applied, unreadable: rejects.unreadable, put_aside: rejects.aside, views },
-      table: () => `${formatCount(rows)} rows into log ${log}, stored up to position ${formatCount(applied)}\n\n${countersTable(views, printer)}`,
+      data: {
+        log,
+        finished: stoppedBy === undefined,
+        rows,
+        applied,
+        unreadable: rejects.unreadable,
+        put_aside: rejects.aside,
+        views,
+      },
+      table: () =>
+        `${formatCount(rows)} rows into log ${log}, stored up to position ${formatCount(applied)}\n\n${countersTable(views, printer)}`,
     })
     if (stoppedBy === undefined) return EXIT_OK
-    printer.note(isAppended ? 'Stopped: everything that was read is stored.' : 'Stopped before the end: call the same again to go on.')
+    printer.note(
+      isAppended
+        ? 'Stopped: everything that was read is stored.'
+        : 'Stopped before the end: call the same again to go on.',
+    )
     return SIGNAL_CODES[stoppedBy]
   } finally {
     progress.stop()
@@ -136,12 +149,22 @@ async function* until(batches: AsyncIterable<SourceBatch>, signal: AbortSignal):
   }
 }
 
-function readStream(terminal: Terminal, format: string | undefined, options: SourceOptions): AsyncIterable<SourceBatch> {
+function readStream(
+  terminal: Terminal,
+  format: string | undefined,
+  options: SourceOptions,
+): AsyncIterable<SourceBatch> {
   if (format === 'parquet') {
-    throw new TilefoldError('USAGE', 'cannot read Parquet from standard input: its index is at its end; give a file, or pipe JSON lines or Arrow')
+    throw new TilefoldError(
+      'USAGE',
+      'cannot read Parquet from standard input: its index is at its end; give a file, or pipe JSON lines or Arrow',
+    )
   }
   if (format !== undefined && format !== 'ndjson' && format !== 'arrow') {
-    throw new TilefoldError('USAGE', `cannot use --format: got ${JSON.stringify(format)}, expected ndjson or arrow for standard input`)
+    throw new TilefoldError(
+      'USAGE',
+      `cannot use --format: got ${JSON.stringify(format)}, expected ndjson or arrow for standard input`,
+    )
   }
   const read = format === 'arrow' ? readArrowStream : readNdjsonStream
   return read(terminal.stdin, 'stdin', { ...options, yieldAtOnce: true })
@@ -149,7 +172,11 @@ function readStream(terminal: Terminal, format: string | undefined, options: Sou
 
 /** `data/today.ndjson` -> `today`. Throws USAGE where nothing of the name is left. */
 function logName(file: string): string {
-  const name = basename(file).replace(/\.[^.]*$/, '').replaceAll(/[^A-Za-z0-9_.-]/g, '_').replace(/^\.+/, '').slice(0, 100)
+  const name = basename(file)
+    .replace(/\.[^.]*$/, '')
+    .replaceAll(/[^A-Za-z0-9_.-]/g, '_')
+    .replace(/^\.+/, '')
+    .slice(0, 100)
   if (name !== '') return name
   throw new TilefoldError('USAGE', `cannot name a log after ${file}; give --log`)
 }

@@ -5,8 +5,8 @@
 import { estimateEntity } from '../define/estimate.ts'
 import type { Column, TimeUnit } from '../model/columns.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
-import type { Source } from '../source/port.ts'
 import { suspectUnit } from '../source/match.ts'
+import type { Source } from '../source/port.ts'
 import { type Cell, cellReader } from './cells.ts'
 
 export interface SampleReport {
@@ -55,7 +55,12 @@ const HOT_SHARE = 0.2
 const NULL_SHARE = 0.5
 
 /** Reads up to `rowsMax` rows of a source whose inputs are those of the plans. */
-export async function lookAt(source: Source, inputs: readonly InputColumn[], plans: readonly Plan[], rowsMax: number): Promise<SampleFindings> {
+export async function lookAt(
+  source: Source,
+  inputs: readonly InputColumn[],
+  plans: readonly Plan[],
+  rowsMax: number,
+): Promise<SampleFindings> {
   const columns = inputs.map((input) => new ColumnCount(input))
   const views = plans.map((plan) => new ViewCount(plan))
   let rows = 0
@@ -169,16 +174,23 @@ function warningsOf(report: SampleReport, suspicions: readonly string[], columns
   for (const [i, { name, nulls, nonFinite }] of report.columns.entries()) {
     const { type } = columns[i]!.input
     if (nulls === 1) warnings.push(`column ${JSON.stringify(name)} is null in every row`)
-    else if (nulls >= NULL_SHARE) warnings.push(`column ${JSON.stringify(name)} (${type}) is null in ${percent(nulls)} of the rows`)
-    if (nonFinite > 0) warnings.push(`column ${JSON.stringify(name)} is NaN or infinite in ${percent(nonFinite)} of the rows, which counts as null`)
+    else if (nulls >= NULL_SHARE)
+      warnings.push(`column ${JSON.stringify(name)} (${type}) is null in ${percent(nulls)} of the rows`)
+    if (nonFinite > 0)
+      warnings.push(
+        `column ${JSON.stringify(name)} is NaN or infinite in ${percent(nonFinite)} of the rows, which counts as null`,
+      )
   }
   for (const { view, hottest, entities, firstMs, lastMs } of report.views) {
     const [first] = hottest
     if (first && entities > 1 && first.share >= HOT_SHARE) {
-      warnings.push(`view ${view}: entity ${first.key} has ${percent(first.share)} of the rows; "head_step" keeps rows of hot entities small`)
+      warnings.push(
+        `view ${view}: entity ${first.key} has ${percent(first.share)} of the rows; "head_step" keeps rows of hot entities small`,
+      )
     }
     if (firstMs !== undefined && firstMs < 0) warnings.push(`view ${view}: event times before 1970 are rejected`)
-    if (lastMs !== undefined && lastMs >= 4_102_444_800_000) warnings.push(`view ${view}: event times reach behind 2100`)
+    if (lastMs !== undefined && lastMs >= 4_102_444_800_000)
+      warnings.push(`view ${view}: event times reach behind 2100`)
   }
   return warnings
 }

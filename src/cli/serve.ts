@@ -22,11 +22,17 @@ address needs a token. A token given by flag can be seen in the list of processe
     { flags: '--port <number>', about: 'port to listen on, 0 for a free one (6567)' },
     { flags: '--token <text>', about: 'bearer token that requests must show; TILEFOLD_TOKEN' },
     { flags: '--token-file <file>', about: 'file that holds the token; TILEFOLD_TOKEN_FILE' },
-    { flags: '--drain-delay <duration>', about: 'keep serving so long after /readyz fails, for a balancer to notice (0s)' },
+    {
+      flags: '--drain-delay <duration>',
+      about: 'keep serving so long after /readyz fails, for a balancer to notice (0s)',
+    },
   ],
   examples: [
     ['tilefold serve', 'on http://127.0.0.1:6567, for this machine alone'],
-    ['TILEFOLD_TOKEN_FILE=/run/secrets/tilefold tilefold serve --host 0.0.0.0 --drain-delay 5s', 'for others, behind a balancer'],
+    [
+      'TILEFOLD_TOKEN_FILE=/run/secrets/tilefold tilefold serve --host 0.0.0.0 --drain-delay 5s',
+      'for others, behind a balancer',
+    ],
   ],
   run,
 }
@@ -65,19 +71,25 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
 async function readToken(settings: Settings): Promise<string | undefined> {
   const ranks = ['flag', 'env', 'config'] as const
   const [token, file] = [settings.get('token'), settings.get('token_file')]
-  const first = [token, file].filter((each) => each !== undefined).sort((a, b) => ranks.indexOf(a.rank as 'flag') - ranks.indexOf(b.rank as 'flag'))[0]
+  const first = [token, file]
+    .filter((each) => each !== undefined)
+    .sort((a, b) => ranks.indexOf(a.rank as 'flag') - ranks.indexOf(b.rank as 'flag'))[0]
   if (first === undefined || first === token) return token?.text
   try {
     return (await readFile(first.text, 'utf8')).trim()
   } catch (error) {
     const { message } = error as Error
-    throw new TilefoldError('CONFIG_INVALID', `cannot read the token that ${first.from} names: ${message}`, { file: first.text })
+    throw new TilefoldError('CONFIG_INVALID', `cannot read the token that ${first.from} names: ${message}`, {
+      file: first.text,
+    })
   }
 }
 
 function greeting(server: FeatureServer, { plans }: LoadedViews, path: string, hasToken: boolean): string {
   const view = plans[0]!
-  const keys = Object.fromEntries(view.state.entity.map(({ name, type }) => [name, { utf8: '…', int64: 0, bool: true }[type]]))
+  const keys = Object.fromEntries(
+    view.state.entity.map(({ name, type }) => [name, { utf8: '…', int64: 0, bool: true }[type]]),
+  )
   const body = JSON.stringify({ view: view.view, entities: [keys] })
   const names = plans.map((plan) => plan.view).join(', ')
   const authorization = hasToken ? ' -H "authorization: Bearer $TILEFOLD_TOKEN"' : ''

@@ -41,7 +41,10 @@ async function run({ args, flags, settings, printer, terminal }: Call): Promise<
   const withFile = args[0] === undefined ? settings : settings.with({ file: args[0] })
   const rate = readRate((flags.rate as string | undefined) ?? '1/m')
   const { file, namespace, plans } = await loadViews(withFile)
-  const sampled = flags.sample === undefined ? undefined : await sample(flags.sample as string, plans, { flags, settings, printer, terminal, args })
+  const sampled =
+    flags.sample === undefined
+      ? undefined
+      : await sample(flags.sample as string, plans, { flags, settings, printer, terminal, args })
   for (const warning of sampled?.warnings ?? []) printer.warn(warning)
   printer.result({
     data: { file, namespace, views: plans.map((plan) => viewData(plan, rate)), sample: sampled && sampleData(sampled) },
@@ -61,7 +64,10 @@ function readRate(text: string): number {
   const seconds = { s: 1, m: 60, h: 3600, d: 86_400 }[unit ?? ''] ?? 0
   const rate = Number(amount) / seconds
   if (rate > 0 && rate <= 1e6) return rate
-  throw settingError('--rate', `got ${JSON.stringify(text)}, expected events per unit of time like 10/s, 5/m, 100/h or 20/d`)
+  throw settingError(
+    '--rate',
+    `got ${JSON.stringify(text)}, expected events per unit of time like 10/s, 5/m, 100/h or 20/d`,
+  )
 }
 
 // ---- sample ----------------------------------------------------------------------------------------------------------
@@ -72,7 +78,8 @@ async function sample(file: string, allPlans: readonly Plan[], { flags, printer 
   const files = await findEventFiles([file], flags)
   const inputs = inputsOf(plans)
   const rejects = new Rejects((line) => printer.warn(line.replace(/^warning: /, '')))
-  const open = (wanted: readonly InputColumn[]) => openEventFiles(files, 'sample', { inputs: wanted, ...rejects.sourceOptions })
+  const open = (wanted: readonly InputColumn[]) =>
+    openEventFiles(files, 'sample', { inputs: wanted, ...rejects.sourceOptions })
   await checkColumns(file, inputs, open)
   const findings = await lookAt(open(inputs), inputs, plans, rowsMax)
   rejects.finish()
@@ -80,7 +87,11 @@ async function sample(file: string, allPlans: readonly Plan[], { flags, printer 
 }
 
 /** Every column that does not fit, not only the first. */
-async function checkColumns(file: string, inputs: readonly InputColumn[], open: (inputs: readonly InputColumn[]) => ReturnType<typeof openEventFiles>): Promise<void> {
+async function checkColumns(
+  file: string,
+  inputs: readonly InputColumn[],
+  open: (inputs: readonly InputColumn[]) => ReturnType<typeof openEventFiles>,
+): Promise<void> {
   const failures: TilefoldError[] = []
   for (const input of inputs) {
     const iterator = open([input]).read(0)[Symbol.asyncIterator]()
@@ -131,7 +142,13 @@ function sampleTable({ rows, isCut, columns, views }: SampleFindings, printer: P
   const tables = views.map(({ view, firstMs, lastMs, entities, hottest }) => {
     const span = firstMs === undefined ? 'no event times' : `${timeText(firstMs)} to ${timeText(lastMs!)}`
     const hot = renderTable(
-      [{ title: 'HOTTEST' }, { title: 'ROWS', align: 'right' }, { title: 'SHARE', align: 'right' }, { title: 'EVENTS/S', align: 'right' }, { title: 'ROW', align: 'right' }],
+      [
+        { title: 'HOTTEST' },
+        { title: 'ROWS', align: 'right' },
+        { title: 'SHARE', align: 'right' },
+        { title: 'EVENTS/S', align: 'right' },
+        { title: 'ROW', align: 'right' },
+      ],
       hottest.map((each) => [
         each.key.length > 40 ? `${each.key.slice(0, 39)}…` : each.key,
         formatCount(each.rows),
@@ -164,15 +181,31 @@ function viewData(plan: Plan, rate: number): object {
     filter: state.expressions.filter,
     state_hash: plan.stateHash,
     definition_hash: plan.definitionHash,
-    head: state.head.kind === 'raw' ? formatDuration(state.head.lengthMs) : `steps of ${formatDuration(state.ladder[0]!.stepMs)}`,
+    head:
+      state.head.kind === 'raw'
+        ? formatDuration(state.head.lengthMs)
+        : `steps of ${formatDuration(state.ladder[0]!.stepMs)}`,
     ladder: state.ladder.map(({ stepMs, keepMs }) => ({ step: formatDuration(stepMs), keep: formatDuration(keepMs) })),
-    windows: plan.windows.map(({ lengthMs, tailStepMs }) => ({ length: formatDuration(lengthMs), start_step: formatDuration(tailStepMs) })),
-    features: plan.features.map(({ name, op, type, window }) => ({ name, op, type, window: formatDuration(plan.windows[window]!.lengthMs) })),
+    windows: plan.windows.map(({ lengthMs, tailStepMs }) => ({
+      length: formatDuration(lengthMs),
+      start_step: formatDuration(tailStepMs),
+    })),
+    features: plan.features.map(({ name, op, type, window }) => ({
+      name,
+      op,
+      type,
+      window: formatDuration(plan.windows[window]!.lengthMs),
+    })),
     estimate: {
       events_per_second: rate,
       head_events: estimate.headEvents,
       head_bytes: estimate.headBytes,
-      levels: estimate.levels.map(({ stepMs, tiles, tileBytes, bytes }) => ({ step: formatDuration(stepMs), tiles, tile_bytes: tileBytes, bytes })),
+      levels: estimate.levels.map(({ stepMs, tiles, tileBytes, bytes }) => ({
+        step: formatDuration(stepMs),
+        tiles,
+        tile_bytes: tileBytes,
+        bytes,
+      })),
       total_bytes: estimate.totalBytes,
     },
   }
@@ -192,13 +225,22 @@ function viewTable(plan: Plan, rate: number, printer: Printer): string {
   ]
   const width = Math.max(...facts.map(([name]) => name.length))
   const ladder = renderTable(
-    [{ title: 'TILE' }, { title: 'KEPT' }, { title: 'TILES', align: 'right' }, { title: 'BYTES EACH', align: 'right' }, { title: 'START OF WINDOWS' }],
+    [
+      { title: 'TILE' },
+      { title: 'KEPT' },
+      { title: 'TILES', align: 'right' },
+      { title: 'BYTES EACH', align: 'right' },
+      { title: 'START OF WINDOWS' },
+    ],
     estimate.levels.map(({ stepMs, tiles, tileBytes }, i) => [
       formatDuration(stepMs),
       formatDuration(state.ladder[i]!.keepMs),
       formatCount(tiles),
       formatCount(tileBytes),
-      plan.windows.filter((each) => each.tailStepMs === stepMs).map((each) => formatDuration(each.lengthMs)).join(', '),
+      plan.windows
+        .filter((each) => each.tailStepMs === stepMs)
+        .map((each) => formatDuration(each.lengthMs))
+        .join(', '),
     ]),
     title,
   )
@@ -213,13 +255,19 @@ function featureText(plan: Plan): string {
     groups.set(base, [...(groups.get(base) ?? []), feature])
   }
   const texts = [...groups].map(([base, features]) =>
-    features.length === 1 ? features[0]!.name : `${base}_{${features.map((each) => each.name.slice(base.length + 1)).join(',')}}`,
+    features.length === 1
+      ? features[0]!.name
+      : `${base}_{${features.map((each) => each.name.slice(base.length + 1)).join(',')}}`,
   )
   return `${plan.features.length}: ${texts.join(', ')}`
 }
 
 function rateText(rate: number): string {
-  for (const [unit, seconds] of [['s', 1], ['m', 60], ['h', 3600]] as const) {
+  for (const [unit, seconds] of [
+    ['s', 1],
+    ['m', 60],
+    ['h', 3600],
+  ] as const) {
     if (rate * seconds >= 1) return `${Number((rate * seconds).toPrecision(3))} events/${unit}`
   }
   return `${Number((rate * 86_400).toPrecision(3))} events/d`

@@ -149,6 +149,7 @@ class Checker {
     if (nodes.length > 0 && this.cells.getBigInt64(nodes.at, true) !== BigInt(rows)) {
       throw new RangeError(`a record batch claims ${rows} rows, its first column has another number`)
     }
+    if (nodes.length === 0 && bodyBytes > 0) throw new RangeError('a record batch has a body and no columns')
     this.vector(table, 4, 8)
     const { at, length } = this.vector(table, 2, 16)
     for (let i = 0; i < length; i++) {

@@ -3,8 +3,8 @@ import { foldContender, keyedFoldContender } from '../../bench/engine-fold.ts'
 import { internContender } from '../../bench/engine-keys.ts'
 import { mergeContender } from '../../bench/engine-merge.ts'
 import { valueView } from '../../bench/engine-plan.ts'
+import { tuneLadder } from '../../bench/ladders.ts'
 import { createTileWorkload } from '../../bench/tiles.ts'
-import { tuneLadder } from '../../bench/tune.ts'
 import { createKeys, createWorkload, disorder, keyColumn } from '../../bench/workload.ts'
 import { foldByHand, internByHand, mergeByHand } from './by-hand.ts'
 
@@ -52,8 +52,8 @@ describe('tuneLadder', () => {
     const [three, one] = [await tuneLadder(view, '5m,1h,1d', options), await tuneLadder(view, '5m', options)]
     expect(three.problem).toBeUndefined()
     expect(one.rowBytes).toBeGreaterThan(2 * three.rowBytes)
-    expect(three.startsWithin).toEqual(['1h±5m', '1d±1h', '7d±1h'])
-    expect(one.startsWithin).toEqual(['1h±5m', '1d±5m', '7d±5m'])
+    expect(three.startsWithin).toEqual(['1h+5m', '1d+1h', '7d+1h'])
+    expect(one.startsWithin).toEqual(['1h+5m', '1d+5m', '7d+5m'])
   })
 
   it('says why a ladder does not go with a view', async () => {

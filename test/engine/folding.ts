@@ -46,8 +46,14 @@ export class Folder {
   /** What the store would hold, by the hex of the key. Behind a flush it may be exchanged. */
   rows: Map<string, Uint8Array>
 
-  constructor(module: CoreModule, state: StatePlan, shares: Shares = ALONE, rows = new Map<string, Uint8Array>()) {
-    this.core = new Core(module, state, shares, NOT_AFTER_MS)
+  constructor(
+    module: CoreModule,
+    state: StatePlan,
+    shares: Shares = ALONE,
+    rows = new Map<string, Uint8Array>(),
+    notAfterMs = NOT_AFTER_MS,
+  ) {
+    this.core = new Core(module, state, shares, notAfterMs)
     this.rows = rows
   }
 
