@@ -7,12 +7,13 @@
  */
 import type { CoreExports } from '../src/engine/module.ts'
 import type { Claim, Settings } from './claim.ts'
-import { judge, timesRow } from './contest.ts'
+import { judge, median, timed, timesRow } from './contest.ts'
 import { BATCH_ROWS, createCore, FAR_MS, valuePlan } from './engine-plan.ts'
 import { Random } from './random.ts'
 import { dyadicValue, START_MS, STEP_MS } from './workload.ts'
 
 const HOUR_MS = 12 * STEP_MS
+const CHUNK_ROWS = 256
 
 export const compact: Claim = {
   name: 'compact',
@@ -74,9 +75,11 @@ async function runHours({ keys, eventsPerTile, hours }: Load, seed: number): Pro
   for (let hour = 0; hour < hours; hour++) {
     const endMs = START_MS + (hour + 1) * HOUR_MS
     core.advance(endMs - 1 + plan.state.head.lengthMs, FAR_MS)
-    for (let startMs = endMs - HOUR_MS; startMs < endMs; startMs += STEP_MS) {
-      costs.foldNs += foldTile(core, order, eventsPerTile, startMs)
-    }
+    const tiles = Array.from({ length: 12 }, (_, i) =>
+      foldTile(core, order, eventsPerTile, endMs - HOUR_MS + i * STEP_MS),
+    )
+    // Whatever else the machine does hits single tiles: the median one stands for all.
+    costs.foldNs += 12 * median(tiles)
     costs.flushNs += flushAll(core, rows)
     costs.compactNs += advanceAll(core, rows, endMs)
   }
@@ -125,25 +128,36 @@ function flushAll(core: CoreExports, rows: Uint8Array[]): number {
   return Number(process.hrtime.bigint() - from)
 }
 
-/** Advances every row across the hour's end; ns that this takes beyond advancing it to where it stands. */
+/**
+ * Advances every row across the hour's end; ns that this takes beyond advancing it to where it stands. It is a small
+ * difference, so both are done three times in turn, chunk by chunk, and the fastest of each counts.
+ */
 function advanceAll(core: CoreExports, rows: Uint8Array[], endMs: number): number {
-  const advance = (row: Uint8Array, frontierMs: number): Uint8Array => {
+  let ns = 0
+  for (let start = 0; start < rows.length; start += CHUNK_ROWS) {
+    const chunk = rows.slice(start, start + CHUNK_ROWS)
+    let [standing, crossing] = [Number.POSITIVE_INFINITY, Number.POSITIVE_INFINITY]
+    for (let pass = 0; pass < 3; pass++) {
+      standing = Math.min(standing, timed(1, () => advanceRows(core, chunk, endMs - 1), String).ns)
+      let advanced: Uint8Array[] = []
+      const cross = () => {
+        advanced = advanceRows(core, chunk, endMs)
+      }
+      crossing = Math.min(crossing, timed(1, cross, String).ns)
+      for (const [i, row] of advanced.entries()) rows[start + i] = row
+    }
+    ns += crossing - standing
+  }
+  return ns
+}
+
+function advanceRows(core: CoreExports, rows: readonly Uint8Array[], frontierMs: number): Uint8Array[] {
+  return rows.map((row) => {
     const at = writeInput(core, row)
     core.beginRows()
     checkRow(core.advanceStoredRow(at, row.length, frontierMs))
     return takeRow(core)
-  }
-  let ns = 0
-  const chunk = 256
-  for (let start = 0; start < rows.length; start += chunk) {
-    const end = Math.min(start + chunk, rows.length)
-    const from = process.hrtime.bigint()
-    for (let i = start; i < end; i++) advance(rows[i]!, endMs - 1)
-    const between = process.hrtime.bigint()
-    for (let i = start; i < end; i++) rows[i] = advance(rows[i]!, endMs)
-    ns += Number(process.hrtime.bigint() - between) - Number(between - from)
-  }
-  return ns
+  })
 }
 
 function writeInput(core: CoreExports, row: Uint8Array): number {

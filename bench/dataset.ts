@@ -24,6 +24,10 @@ export interface Dataset extends DatasetHeader {
   readonly columns: readonly Uint8Array[]
 }
 
+/** Files that are there now: an error somewhere else must not leave hundreds of megabytes behind. */
+const written = new Set<string>()
+process.once('exit', () => written.forEach(removeDataset))
+
 /** Writes a dataset under `dist/bench/` and returns its path; `removeDataset` when done. */
 export function writeDataset(name: string, header: DatasetHeader, columns: readonly ArrayBufferView[]): string {
   const path = join(cacheDirectory('data'), `${name}-${process.pid}.bin`)
@@ -42,6 +46,7 @@ export function writeDataset(name: string, header: DatasetHeader, columns: reado
     offset = alignUp(offset + column.byteLength)
   }
 
+  written.add(path)
   const file = openSync(path, 'w')
   try {
     writeAll(file, new Uint8Array(head.buffer))
@@ -57,6 +62,7 @@ export function writeDataset(name: string, header: DatasetHeader, columns: reado
 
 export function removeDataset(path: string): void {
   rmSync(path, { force: true })
+  written.delete(path)
 }
 
 /** Throws when the file is not a dataset. */

@@ -72,7 +72,7 @@ function cells<T, Operation>(target: Register, left: Register, right: Register, 
   target.valid = valid
 }
 
-// ---- float64: a non-finite result is null; + 0.0 turns -0 into +0 ----------------------------------------------------
+// ---- float64: a non-finite result is null; + 0.0 turns -0 into +0 (sums of numbers that are no -0 are none either) ----
 
 @inline
 function isNotFinite(value: f64): bool {
@@ -82,7 +82,7 @@ function isNotFinite(value: f64): bool {
 @final @unmanaged
 class AddFloat {
   @inline apply(x: f64, y: f64): f64 {
-    return x + y + 0.0
+    return x + y
   }
   @inline fails(_x: f64, _y: f64, result: f64): bool {
     return isNotFinite(result)
@@ -92,7 +92,7 @@ class AddFloat {
 @final @unmanaged
 class SubFloat {
   @inline apply(x: f64, y: f64): f64 {
-    return x - y + 0.0
+    return x - y
   }
   @inline fails(_x: f64, _y: f64, result: f64): bool {
     return isNotFinite(result)

@@ -66,7 +66,8 @@ export async function backfill(options: BackfillOptions): Promise<BackfillReport
 
   const ahead: Promise<unknown>[] = []
   let rows = 0
-  for await (const { batch, origin, rowsDone, rowsTotal } of source.read(startedAt, signal)) {
+  // The source is not handed the signal: it would throw, and what is folded would be lost instead of flushed.
+  for await (const { batch, origin, rowsDone, rowsTotal } of source.read(startedAt)) {
     const ready = pool.ready(batch, names)
     const folded = Promise.all(handles.map((handle) => handle.push(ready)))
     // A failure is met when the batch's turn comes; until then it must not count as unhandled.
@@ -149,7 +150,8 @@ async function lookAhead(options: BackfillOptions, handles: readonly IngestHandl
     const shares = { lanes: 1, shard: 0, shards: 1, completeSinceMs: 0, layoutVersion: 0 }
     scouts.set(spec.view, new Core(core, spec.state, shares, spec.notAfterMs))
   }
-  for await (const { batch } of options.source.read(total - SCOUT_ROWS, options.signal)) {
+  for await (const { batch } of options.source.read(total - SCOUT_ROWS)) {
+    if (options.signal?.aborted) return
     for (const scout of scouts.values()) scout.prepare(batch)
   }
   for (const handle of handles) {

@@ -13,7 +13,11 @@ describe('int64', () => {
         expect(readInt64(String(value))).toBe(value)
       }),
     )
-    fc.assert(fc.property(fc.maxSafeInteger(), (value) => expect(readInt64(value)).toBe(BigInt(value))))
+    fc.assert(
+      fc.property(fc.maxSafeInteger(), (value) => {
+        expect(readInt64(value)).toBe(BigInt(value))
+      }),
+    )
   })
 
   it.each([

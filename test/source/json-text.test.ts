@@ -19,7 +19,7 @@ describe('texts of numbers', () => {
         }
         expect(numberTexts(json)).toEqual(expected)
       }),
-      { numRuns: 2000 },
+      { numRuns: 400 },
     )
   })
 
@@ -44,7 +44,7 @@ describe('long numbers', () => {
         const json = before + '7'.repeat(run) + after
         expect(hasLongNumber(json)).toBe(/[\d.]{16}/.test(json))
       }),
-      { numRuns: 3000 },
+      { numRuns: 1000 },
     )
   })
 })

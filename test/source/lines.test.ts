@@ -76,7 +76,7 @@ describe('lines', () => {
         expect(lines.map((line) => (typeof line === 'string' ? line : line.reason))).toEqual(plainly(all))
         expect(open).toBe(all.length > 0 && all.at(-1) !== 10)
       }),
-      { numRuns: 1500 },
+      { numRuns: 500 },
     )
   })
 
