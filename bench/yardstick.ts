@@ -34,7 +34,7 @@ let compiler: string | undefined
 
 /** The compiler and flags that the yardsticks were built with, for the report. */
 export function compilerOf(): string {
-  return compiler ?? 'no gcc'
+  return compiler ?? 'no C'
 }
 
 function compile(name: Yardstick): string | undefined {

@@ -178,7 +178,9 @@ function takeEvent(plan: PartialPlan, acc: usize, time: i64, nulls: usize, heap:
   const held = load<i64>(acc, TIME_AT)
   const last = (plan.flags & EDGE_LAST) != 0
   if (time == held) {
-    const order = compareCells(nulls, heap, load<u32>(acc, VALUE_AT) as usize, load<u32>(acc, HEAP_AT) as usize)
+    // A raw event from outside may bear the time that says "none".
+    const other = load<u32>(acc, VALUE_AT) as usize
+    const order = other == 0 ? 0 : compareCells(nulls, heap, other, load<u32>(acc, HEAP_AT) as usize)
     if (order == 0 || order > 0 != last) return
   } else if ((time > held) != last) return
   store<i64>(acc, time, TIME_AT)
@@ -261,6 +263,11 @@ export function edgeWriteAcc(plan: PartialPlan, cell: usize, acc: usize, tileMs:
 
 export function edgeCopyTile(plan: PartialPlan, cell: usize, run: Run, from: usize, heap: usize, used: u32): u32 {
   store<u32>(cell, load<u32>(from))
+  if (load<u32>(from) == EDGE_NONE) {
+    // Nobody has checked what stands behind it.
+    memory.fill(cell + 4, 0, (edgeCellBytes(plan) - 4) as usize)
+    return used
+  }
   if (plan.inlined) {
     store<u64>(cell, load<u64>(from, 4), 4)
     return used

@@ -3,7 +3,7 @@ import { cpus } from 'node:os'
 import type { Counters } from '../engine/core.ts'
 import { IngestPool } from '../ingest/pool.ts'
 import { TilefoldError } from '../model/errors.ts'
-import type { InputColumn, Plan } from '../model/plan.ts'
+import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfillReport, backfill } from '../offline/backfill.ts'
@@ -11,8 +11,9 @@ import type { LayoutSeat } from '../registry/layouts.ts'
 import { createLmdbStore } from '../store/lmdb.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
-import { countersTable } from './counters.ts'
-import { FORMAT_OPTION, findEventFiles, openEventFiles, planName } from './event-files.ts'
+import { countersData, countersTable, warnOfNothing } from './counters.ts'
+import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
+import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
@@ -36,6 +37,7 @@ comes before live events: push those afterwards.`,
     FORMAT_OPTION,
     { flags: '--threads <n>', about: 'threads that fold; 0 folds in this one (one less than the cores, at most 4)' },
     { flags: '--history-lanes <n>', about: 'lanes of a new history, fixed from then on (four per thread, at least 4)' },
+    ANY_TIMES_OPTION,
     {
       flags: '--complete-since <instant>',
       about: 'windows that start before are incomplete; complete since ever unless told',
@@ -58,6 +60,8 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   if (historyLanes < threads) {
     throw settingError('--history-lanes', `got ${historyLanes}, expected at least one for each of ${threads} threads`)
   }
+
+  await checkEventFiles(files, plans, flags.anyTimes === true)
 
   const path = settings.text('store')!
   const store = createLmdbStore({ path })
@@ -105,11 +109,6 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   } finally {
     await store.close()
   }
-}
-
-/** One column each, whichever views read it. */
-export function inputsOf(plans: readonly Plan[]): InputColumn[] {
-  return [...new Map(plans.flatMap((plan) => plan.state.inputs).map((input) => [input.name, input])).values()]
 }
 
 interface Standing {
@@ -179,6 +178,7 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
   const { finished, rows, startedAt, views } = report
   const rate = Math.round(rows / seconds)
   const counted: { view: string; counters: Counters }[] = [...views]
+  warnOfNothing(counted, printer)
   printer.result({
     data: {
       log,
@@ -190,7 +190,7 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
       rows_per_second: rate,
       unreadable: rejects.unreadable,
       put_aside: rejects.aside,
-      views: counted,
+      views: countersData(counted),
     },
     table: () => {
       const from = startedAt > 0 ? `, going on from row ${formatCount(startedAt)}` : ''

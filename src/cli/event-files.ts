@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto'
 import { stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { TilefoldError } from '../model/errors.ts'
+import type { InputColumn, Plan } from '../model/plan.ts'
 import { createArrowSource } from '../source/arrow.ts'
 import { listFiles } from '../source/files.ts'
 import { createNdjsonSource } from '../source/ndjson.ts'
@@ -57,6 +58,11 @@ function formatOf(path: string): EventFormat {
     'USAGE',
     `cannot tell the format of ${path}: expected a file that ends with ${endings}, or --format`,
   )
+}
+
+/** One column each, whichever views read it. */
+export function inputsOf(plans: readonly Plan[]): InputColumn[] {
+  return [...new Map(plans.flatMap((plan) => plan.state.inputs).map((input) => [input.name, input])).values()]
 }
 
 export function openEventFiles({ format, paths }: EventFiles, log: string, options: SourceOptions): Source {

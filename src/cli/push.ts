@@ -6,11 +6,11 @@ import { TilefoldError } from '../model/errors.ts'
 import { readArrowStream } from '../source/arrow.ts'
 import { readNdjsonStream } from '../source/ndjson.ts'
 import type { SourceBatch, SourceOptions } from '../source/port.ts'
-import { inputsOf } from './backfill.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
-import { countersTable } from './counters.ts'
-import { FORMAT_OPTION, findEventFiles, openEventFiles } from './event-files.ts'
+import { countersData, countersTable, warnOfNothing } from './counters.ts'
+import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles } from './event-files.ts'
+import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
 import { formatCount } from './table.ts'
@@ -32,6 +32,7 @@ yet stored when the process died are lost (at most once). The same goes for a fi
     { flags: '--append', about: 'number the rows on behind the log instead of from 0: several files as one log' },
     { flags: '--source <name>', about: 'kind of events, where the views take several' },
     FORMAT_OPTION,
+    ANY_TIMES_OPTION,
     { flags: '--threads <n>', about: 'threads that fold; 0 folds in this one (one less than the cores, at most 4)' },
   ],
   examples: [
@@ -49,8 +50,9 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const log = (flags.log as string | undefined) ?? (isStream ? 'stdin' : logName(file))
   const progress = new Progress({ label: 'push', unit: 'events', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
-  // Opened before the store is: a file that is not there must not leave one behind.
+  // Looked at before the store is opened: a file that is not there must not leave one behind.
   const files = isStream ? undefined : await findEventFiles([file], flags)
+  if (files) await checkEventFiles(files, plans, flags.anyTimes === true)
 
   const engine = await createEngine({
     views: plans,
@@ -83,6 +85,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     rejects.finish()
     const counters = await engine.counters(log)
     const views = plans.map(({ view }) => ({ view, counters: counters.get(view)! }))
+    warnOfNothing(views, printer)
     printer.result({
       data: {
         log,
@@ -91,7 +94,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         applied,
         unreadable: rejects.unreadable,
         put_aside: rejects.aside,
-        views,
+        views: countersData(views),
       },
       table: () =>
         `${formatCount(rows)} rows into log ${log}, stored up to position ${formatCount(applied)}\n\n${countersTable(views, printer)}`,

@@ -3,11 +3,13 @@
  * sense in their unit, is one entity much hotter than the others.
  */
 import { estimateEntity } from '../define/estimate.ts'
-import type { Column, TimeUnit } from '../model/columns.ts'
+import type { Column } from '../model/columns.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
-import { suspectUnit } from '../source/match.ts'
 import type { Source } from '../source/port.ts'
 import { type Cell, cellReader } from './cells.ts'
+import { type EventFormat, inputsOf } from './event-files.ts'
+import { formatBytes } from './table.ts'
+import { sampleTimes, timeInput } from './times.ts'
 
 export interface SampleReport {
   readonly rows: number
@@ -50,19 +52,19 @@ export interface SampleFindings extends SampleReport {
 }
 
 const HOTTEST_SHOWN = 5
-/** From this share of all rows on, an entity is worth a warning. */
-const HOT_SHARE = 0.2
+/** A row is read whole by each request: from this size on it is worth a warning. */
+const ROW_BYTES_MAX = 256 * 1024
 const NULL_SHARE = 0.5
 
 /** Reads up to `rowsMax` rows of a source whose inputs are those of the plans. */
 export async function lookAt(
   source: Source,
-  inputs: readonly InputColumn[],
+  format: EventFormat,
   plans: readonly Plan[],
   rowsMax: number,
 ): Promise<SampleFindings> {
-  const columns = inputs.map((input) => new ColumnCount(input))
-  const views = plans.map((plan) => new ViewCount(plan))
+  const columns = inputsOf(plans).map((input) => new ColumnCount(input))
+  const views = plans.map((plan) => new ViewCount(plan, format))
   let rows = 0
   let isCut = false
   for await (const { batch } of source.read(0)) {
@@ -80,7 +82,10 @@ export async function lookAt(
     columns: columns.map((column) => column.report(rows)),
     views: views.map((view) => view.report(rows)),
   }
-  return { ...report, warnings: warningsOf(report, [...new Set(views.flatMap((view) => view.suspicions))], columns) }
+  return {
+    ...report,
+    warnings: warningsOf(report, [...new Set(views.flatMap((view) => view.suspicions.slice(0, 1)))], columns),
+  }
 }
 
 class ColumnCount {
@@ -107,40 +112,29 @@ class ColumnCount {
   }
 }
 
-/** Units of time in one millisecond, or milliseconds in one unit. */
-const PER_MS: Record<TimeUnit, number> = { ms: 1, us: 1000, ns: 1_000_000, s: 1 / 1000, day: 1 / 86_400_000 }
-
 class ViewCount {
   readonly suspicions: string[] = []
   readonly #plan: Plan
-  readonly #time: InputColumn
+  readonly #format: EventFormat
   readonly #counts = new Map<string, number>()
   #firstMs = Number.POSITIVE_INFINITY
   #lastMs = Number.NEGATIVE_INFINITY
 
-  constructor(plan: Plan) {
+  constructor(plan: Plan, format: EventFormat) {
     this.#plan = plan
-    const { time } = plan.state.expressions
-    this.#time = plan.state.inputs.find((input) => input.name === time || `"${input.name}"` === time)!
+    this.#format = format
   }
 
   add(readers: ReadonlyMap<string, (row: number) => Cell>, columns: readonly Column[], length: number): void {
-    const time = columns.find((column) => column.name === this.#time.name)!
-    const unit = time.unit ?? this.#time.unit ?? 'ms'
-    const read = readers.get(time.name)!
-    const times: number[] = []
-    for (let row = 0; row < length; row++) {
-      const cell = read(row)
-      if (typeof cell !== 'bigint' && typeof cell !== 'number') continue
-      times.push(Number(cell))
-    }
-    // A column that states its unit needs no guess.
-    const suspicion = time.unit === undefined ? suspectUnit(times, unit) : undefined
-    if (suspicion !== undefined) this.suspicions.push(`column ${JSON.stringify(time.name)}: ${suspicion}`)
-    for (const each of times) {
-      const ms = Math.floor(each / PER_MS[unit])
-      if (ms < this.#firstMs) this.#firstMs = ms
-      if (ms > this.#lastMs) this.#lastMs = ms
+    const time = timeInput(this.#plan)
+    const column = columns.find((each) => each.name === time.name)!
+    const times = sampleTimes(column, time, this.#format, length)
+    if (times !== undefined) {
+      this.#firstMs = Math.min(this.#firstMs, times.firstMs)
+      this.#lastMs = Math.max(this.#lastMs, times.lastMs)
+      if (times.suspicion !== undefined) {
+        this.suspicions.push(`column ${JSON.stringify(time.name)}: ${times.suspicion}`)
+      }
     }
 
     const parts = this.#plan.state.entity.map((part) => readers.get(part.name)!)
@@ -181,11 +175,11 @@ function warningsOf(report: SampleReport, suspicions: readonly string[], columns
         `column ${JSON.stringify(name)} is NaN or infinite in ${percent(nonFinite)} of the rows, which counts as null`,
       )
   }
-  for (const { view, hottest, entities, firstMs, lastMs } of report.views) {
-    const [first] = hottest
-    if (first && entities > 1 && first.share >= HOT_SHARE) {
+  for (const { view, hottest, firstMs, lastMs } of report.views) {
+    const large = hottest.find(({ bytes }) => bytes !== undefined && bytes > ROW_BYTES_MAX)
+    if (large) {
       warnings.push(
-        `view ${view}: entity ${first.key} has ${percent(first.share)} of the rows; "head_step" keeps rows of hot entities small`,
+        `view ${view}: at its rate in the sample the row of entity ${large.key} takes ${formatBytes(large.bytes!)}; "head_step" keeps rows of hot entities small`,
       )
     }
     if (firstMs !== undefined && firstMs < 0) warnings.push(`view ${view}: event times before 1970 are rejected`)

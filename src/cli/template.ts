@@ -24,7 +24,7 @@ export function definitionText(proposal: Proposal, schema: string): string {
     '    # When it happened. A window as of t is [t - length, t): an event at t is not in it.',
     `    time: ${quoted(time)}`,
     '    # SQL: events for which it is false or null are left out.',
-    `    # filter: ${quoted(time)} IS NOT NULL`,
+    `    # filter: ${sqlName(aggregations.find((each) => each.column !== undefined)?.column ?? entity)} IS NOT NULL`,
     ...dedupeLines(eventId),
     '    # Features are named {column}_{op}_{window}: one for each window.',
     '    # count sum mean min max variance stddev first last',
@@ -52,4 +52,9 @@ function dedupeLines(eventId: string | undefined): string[] {
 function quoted(name: string): string {
   const isPlain = /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !/^(y|n|yes|no|on|off|true|false|null)$/i.test(name)
   return isPlain ? name : JSON.stringify(name)
+}
+
+/** A column's name in an expression. */
+function sqlName(name: string): string {
+  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `'"${name.replaceAll('"', '""')}"'`
 }

@@ -3,10 +3,9 @@ import { type EntityEstimate, estimateEntity } from '../define/estimate.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { FeaturePlan, InputColumn, Plan } from '../model/plan.ts'
 import { formatDuration } from '../model/time.ts'
-import { inputsOf } from './backfill.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
-import { FORMAT_OPTION, findEventFiles, openEventFiles } from './event-files.ts'
+import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles } from './event-files.ts'
 import type { Printer } from './printer.ts'
 import { Rejects } from './rejects.ts'
 import { lookAt, type SampleFindings } from './sample.ts'
@@ -81,7 +80,7 @@ async function sample(file: string, allPlans: readonly Plan[], { flags, printer 
   const open = (wanted: readonly InputColumn[]) =>
     openEventFiles(files, 'sample', { inputs: wanted, ...rejects.sourceOptions })
   await checkColumns(file, inputs, open)
-  const findings = await lookAt(open(inputs), inputs, plans, rowsMax)
+  const findings = await lookAt(open(inputs), files.format, plans, rowsMax)
   rejects.finish()
   return findings
 }
@@ -216,7 +215,10 @@ function viewTable(plan: Plan, rate: number, printer: Printer): string {
   const title = (text: string) => printer.style('bold', text)
   const estimate = estimateEntity(plan, rate)
   const facts: [string, string][] = [
-    ['events', `${state.source}, by ${state.entity.map((part) => part.name).join(', ')}, at ${state.expressions.time}`],
+    [
+      'events',
+      `${state.source}, by ${state.entity.map((part) => part.name).join(', ')}, time ${state.expressions.time}`,
+    ],
     ...(state.expressions.filter ? ([['filter', state.expressions.filter]] as [string, string][]) : []),
     ['state', plan.stateHash],
     ['definition', plan.definitionHash],
@@ -268,9 +270,14 @@ function rateText(rate: number): string {
     ['m', 60],
     ['h', 3600],
   ] as const) {
-    if (rate * seconds >= 1) return `${Number((rate * seconds).toPrecision(3))} events/${unit}`
+    if (rate * seconds >= 1) return rateOf(rate * seconds, unit)
   }
-  return `${Number((rate * 86_400).toPrecision(3))} events/d`
+  return rateOf(rate * 86_400, 'd')
+}
+
+function rateOf(count: number, unit: string): string {
+  const text = String(Number(count.toPrecision(3)))
+  return `${text} ${text === '1' ? 'event' : 'events'}/${unit}`
 }
 
 function sizeText({ headEvents, headBytes, levels }: EntityEstimate): string {

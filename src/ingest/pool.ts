@@ -8,6 +8,7 @@ import { type CoreModule, loadCore } from '../engine/module.ts'
 import { type PackedBatch, packBatch } from '../engine/pack.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
+import { closeAtExit, closeGuard, createWriteGuard, forgetGuard, type WriteGuard } from '../store/guard.ts'
 import type { Store } from '../store/port.ts'
 import { Ingest, type IngestSpec } from './ingest.ts'
 import { type Answer, type Call, type IngestStatus, readError } from './messages.ts'
@@ -16,6 +17,7 @@ import type { SideRecord } from './side.ts'
 export interface WorkerData {
   readonly module: CoreModule['module']
   readonly storePath: string
+  readonly guard: WriteGuard
 }
 
 export interface PoolOptions {
@@ -73,8 +75,11 @@ export class IngestPool {
     if (options.threads > 0 && options.storePath === undefined) {
       throw new TilefoldError('CONFIG_INVALID', 'cannot use worker threads: this store can only be used by one thread')
     }
-    const data: WorkerData = { module: this.#core.module, storePath: options.storePath ?? '' }
-    this.#threads = Array.from({ length: options.threads }, () => new PoolThread(data, options.onSide))
+    this.#threads = Array.from({ length: options.threads }, () => {
+      const guard = createWriteGuard()
+      const data: WorkerData = { module: this.#core.module, storePath: options.storePath ?? '', guard }
+      return new PoolThread(data, options.onSide)
+    })
   }
 
   get threads(): number {
@@ -148,12 +153,15 @@ interface Waiting {
 
 class PoolThread {
   readonly #worker: Worker
+  readonly #guard: WriteGuard
   readonly #waiting = new Map<number, Waiting>()
   #nextId = 0
   #nextHandle = 0
   #gone: TilefoldError | undefined
 
   constructor(data: WorkerData, onSide: PoolOptions['onSide']) {
+    this.#guard = data.guard
+    closeAtExit(data.guard)
     this.#worker = new Worker(workerUrl(), { workerData: data })
     this.#worker.on('message', (answer: Answer) => {
       if ('side' in answer) {
@@ -200,9 +208,12 @@ class PoolThread {
   }
 
   async stop(): Promise<void> {
-    if (this.#gone) return
-    await this.call({ op: 'stop' }).catch(() => {})
-    await this.#worker.terminate()
+    if (!this.#gone) {
+      await this.call({ op: 'stop' }).catch(() => {})
+      closeGuard(this.#guard)
+      await this.#worker.terminate()
+    }
+    forgetGuard(this.#guard)
   }
 }
 

@@ -11,7 +11,7 @@ import { statusOf, type WorkerData } from './pool.ts'
 const port = parentPort!
 const data = workerData as WorkerData
 const core = coreOf(data.module)
-const store = createLmdbStore({ path: data.storePath })
+const store = createLmdbStore({ path: data.storePath, guard: data.guard })
 const ingests = new Map<number, Ingest>()
 
 port.on('message', async (request: Request) => {

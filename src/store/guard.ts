@@ -38,3 +38,21 @@ export function guardWrite<T>(guard: WriteGuard | undefined, work: () => T): T {
 export function closeGuard(guard: WriteGuard): void {
   while (Atomics.compareExchange(guard, 0, FREE, CLOSED) === WRITING) Atomics.wait(guard, 0, WRITING)
 }
+
+const guards = new Set<WriteGuard>()
+
+/** Closes the guard when the process exits, by whatever way but a kill, unless it is forgotten before. */
+export function closeAtExit(guard: WriteGuard): void {
+  if (guards.size === 0) process.on('exit', closeAll)
+  guards.add(guard)
+}
+
+/** For a guard that is closed already. */
+export function forgetGuard(guard: WriteGuard): void {
+  guards.delete(guard)
+  if (guards.size === 0) process.off('exit', closeAll)
+}
+
+function closeAll(): void {
+  for (const guard of guards) closeGuard(guard)
+}

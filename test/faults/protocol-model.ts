@@ -20,6 +20,8 @@ export interface Rules {
   readonly maxApplied: boolean
   /** The token is taken before the record is read. */
   readonly tokenFirst: boolean
+  /** A row counts as read only where token and sequence were ours in the same step. */
+  readonly readUnderToken: boolean
   /** A row beyond our flushing_to, or at or past the first event of its delta, cannot be ours. */
   readonly foreignRow: boolean
 }
@@ -30,6 +32,7 @@ export const ALL_RULES: Rules = {
   maxFlushingTo: true,
   maxApplied: true,
   tokenFirst: true,
+  readUnderToken: true,
   foreignRow: true,
 }
 
@@ -259,7 +262,10 @@ function* own(world: World, nonce: number): Generator<void, void> {
   }
 
   function* read(entity: number, deltaStart: number): Generator<void, Row> {
-    const row = (yield* ask(world, () => store.state.rows[entity])) ?? { once: 0, twice: 0, applied: -1 }
+    const state = yield* ask(world, () => store.state)
+    const isOurs = state.counter === taken?.counter && state.nonce === taken.nonce && state.sequence === sequence
+    if (rules.readUnderToken && taken !== undefined && !isOurs) throw LOST
+    const row = state.rows[entity] ?? { once: 0, twice: 0, applied: -1 }
     const limit = deltaStart < 0 ? flushingTo + 1 : Math.min(flushingTo + 1, deltaStart)
     if (rules.foreignRow && row.applied >= limit) throw LOST
     return row

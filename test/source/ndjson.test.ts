@@ -17,7 +17,12 @@ interface Found extends ReadAll {
 let files = 0
 
 /** Writes `content` to a file and reads it. */
-async function read(content: string | Uint8Array, inputs: readonly InputColumn[], batchRows?: number, from = 0): Promise<Found> {
+async function read(
+  content: string | Uint8Array,
+  inputs: readonly InputColumn[],
+  batchRows?: number,
+  from = 0,
+): Promise<Found> {
   const file = at(`${files++}.ndjson`)
   writeFileSync(file, content)
   const rejects: RejectedRecord[] = []
@@ -77,15 +82,55 @@ describe('JSON lines', () => {
   })
 
   it('keep every digit of integers and decimals', async () => {
-    const integers = ['9007199254740993', '-9223372036854775808', '9223372036854775807', '1e17', '-0', '1e2', '"42"', '4503599627370497.0']
+    const integers = [
+      '9007199254740993',
+      '-9223372036854775808',
+      '9223372036854775807',
+      '1e17',
+      '-0',
+      '1e2',
+      '"42"',
+      '4503599627370497.0',
+    ]
     const found = await column(input('v', 'int64'), integers)
     expect(found.rejects).toEqual([])
-    expect(found.columns[0]).toEqual([9007199254740993n, -(2n ** 63n), 2n ** 63n - 1n, 10n ** 17n, 0n, 100n, 42n, 4503599627370497n])
-    const decimals = ['0.1', '12345678901234567890.123', '99999999999999999999999999999999999.999', '-0.000', '1e3', '19.99', '"7.125"', '0.30000000000000000']
+    expect(found.columns[0]).toEqual([
+      9007199254740993n,
+      -(2n ** 63n),
+      2n ** 63n - 1n,
+      10n ** 17n,
+      0n,
+      100n,
+      42n,
+      4503599627370497n,
+    ])
+    const decimals = [
+      '0.1',
+      '12345678901234567890.123',
+      '99999999999999999999999999999999999.999',
+      '-0.000',
+      '1e3',
+      '19.99',
+      '"7.125"',
+      '0.30000000000000000',
+    ]
     const exact = await column(input('v', 'decimal', { scale: 3 }), decimals)
     expect(exact.rejects).toEqual([])
-    expect(exact.columns[0]).toEqual([100n, 12345678901234567890123n, 10n ** 38n - 1n, 0n, 1_000_000n, 19990n, 7125n, 300n])
-    const times = await column(input('v', 'timestamp', { unit: 'ns' }), ['1600000000123456789', '1600000000999999999', '-1'])
+    expect(exact.columns[0]).toEqual([
+      100n,
+      12345678901234567890123n,
+      10n ** 38n - 1n,
+      0n,
+      1_000_000n,
+      19990n,
+      7125n,
+      300n,
+    ])
+    const times = await column(input('v', 'timestamp', { unit: 'ns' }), [
+      '1600000000123456789',
+      '1600000000999999999',
+      '-1',
+    ])
     expect(times.columns[0]).toEqual([1600000000123n, 1600000000999n, -1n])
   })
 
@@ -109,7 +154,9 @@ describe('JSON lines', () => {
     const kept = expected.flatMap((value, row) => (value === null ? [] : [row]))
     expect(found.positions, `seed ${seed}`).toEqual(kept)
     expect(found.columns[0], `seed ${seed}`).toEqual(kept.map((row) => expected[row]))
-    expect(found.rejects.map(({ position }) => position)).toEqual(expected.flatMap((value, row) => (value === null ? [row] : [])))
+    expect(found.rejects.map(({ position }) => position)).toEqual(
+      expected.flatMap((value, row) => (value === null ? [row] : [])),
+    )
   })
 
   it('pass infinities on as floats: the core counts them as null cells', async () => {
@@ -197,7 +244,14 @@ describe('rejected lines', () => {
 
   it('leave no trace in the rows that take their place', async () => {
     // The first column is written before the second one fails: null, long and short text in turn.
-    const lines = ['{"s":null,"n":"x"}', '{"s":"kept","n":1}', `{"s":"${'l'.repeat(500)}","n":"x"}`, '{"s":"","n":2}', '{"s":"é","n":[]}', '{"s":null,"n":3}']
+    const lines = [
+      '{"s":null,"n":"x"}',
+      '{"s":"kept","n":1}',
+      `{"s":"${'l'.repeat(500)}","n":"x"}`,
+      '{"s":"","n":2}',
+      '{"s":"é","n":[]}',
+      '{"s":null,"n":3}',
+    ]
     const found = await read(lines.join('\n'), [input('s', 'utf8'), input('n', 'int64')])
     expect(found.columns).toEqual([
       ['kept', '', null],
@@ -209,7 +263,9 @@ describe('rejected lines', () => {
   it('and good ones together are all the lines, whatever the batch size', async () => {
     const seed = 9
     const random = seededRandom(seed)
-    const lines = Array.from({ length: 2000 }, (_, row) => (random.chance(0.2) ? `{"id":${row}` : `{"id":${row},"s":"${'s'.repeat(row % 50)}"}`))
+    const lines = Array.from({ length: 2000 }, (_, row) =>
+      random.chance(0.2) ? `{"id":${row}` : `{"id":${row},"s":"${'s'.repeat(row % 50)}"}`,
+    )
     const expected = lines.flatMap((line, row) => (line.endsWith('}') ? [row] : []))
     for (const batchRows of [1, 7, 512, 8192]) {
       const found = await read(lines.join('\n'), inputs, batchRows)
@@ -241,7 +297,11 @@ describe('files of JSON lines', () => {
   it('are numbered on over a plan, and read on from any line', async () => {
     mkdirSync(at('plan'))
     const lines: string[] = []
-    for (const [name, from, to] of [['a', 0, 100], ['b', 100, 101], ['c', 101, 250]] as const) {
+    for (const [name, from, to] of [
+      ['a', 0, 100],
+      ['b', 100, 101],
+      ['c', 101, 250],
+    ] as const) {
       const part = Array.from({ length: to - from }, (_, i) => ((from + i) % 9 === 3 ? 'broken' : `{"n":${from + i}}`))
       // One file ends without a newline, one with blank lines.
       writeFileSync(at(`plan/${name}.jsonl`), part.join('\n') + (name === 'b' ? '' : '\n'))
