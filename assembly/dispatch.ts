@@ -2,9 +2,8 @@
  * From a partial's kind to its functions: the only switch, taken once per partial and batch, span or tile, never per event.
  */
 import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
-import { PartialPlan, accBytes, partial, partialCount } from './plan'
+import { PartialPlan, accBytes, column, partial, partialCount } from './plan'
 import { register } from './columns'
-import { column } from './plan'
 import { Run, cellAt, shapeOf } from './partials/partial'
 import {
   numericAddAcc,

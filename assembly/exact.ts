@@ -95,7 +95,7 @@ export function addToWords(words: usize, wordCount: i32, lo: u64, hi: i64, limb:
     addShifted(words, wordCount << 1, lo, hi, limb << 5)
     return
   }
-  let at = words + ((limb >> 1) as usize << 3)
+  let at = words + (((limb >> 1) as usize) << 3)
   const end = words + ((wordCount as usize) << 3)
   let sum = load<u64>(at) + lo
   store<u64>(at, sum)
@@ -224,7 +224,6 @@ export function roundToDouble(value: usize, base: i32, limbs: i32): f64 {
 
 // ---- division ------------------------------------------------------------------------------------------------------
 
-const DIVISORS_MAX: i32 = 12
 const divisors = memory.data(12 * 8, 8)
 let divisorCount: i32 = 0
 let divisorBits: i32 = 0

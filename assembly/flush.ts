@@ -24,7 +24,6 @@ import {
   FRONTIER_BYTES,
   FRONTIER_COMPACTED_AT,
   FRONTIER_EVICTED_AT,
-  HEAD_RAW,
   RAW_NULLS_AT,
   RAW_OP_AT,
   RAW_OP_INSERT,
@@ -58,13 +57,11 @@ import {
   RUN_TILES,
   TILE_INDEX_AT,
 } from './layout'
-import { accBytes, completeSinceMs, headKind, layoutVersion, level, levelCount, rawBytes, runParamBytes } from './plan'
+import { accBytes, completeSinceMs, headKind, layoutVersion, level, levelCount, rawBytes, runParamBytes, slotBytes } from './plan'
 import { allocate, reallocate, release, resetScratch, scratch } from './arena'
-import { NO_ENTITY, compareEvents, copyCells, eventsAt, eventsEnd, keepsText, textAt, textBytesOf } from './events'
+import { NO_ENTITY, clearEvents, compareEvents, copyCells, eventsAt, eventsEnd, keepsText, textAt, textBytesOf } from './events'
 import { Dirty, clearDirty, dirty, dirtyAt, dirtyCount } from './entities'
-import { clearEvents } from './events'
 import { ENTITY_BITS, ENTITY_MASK, clearSlots, slotsAt, slotsEnd } from './slots'
-import { slotBytes } from './plan'
 import { headFrontierMs } from './fold'
 import {
   addAcc,
@@ -82,7 +79,7 @@ import {
   writeAcc,
   writeParams,
 } from './dispatch'
-import { OPEN_ROW_BYTES, Row, checksum, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
+import { Row, checksum, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
 import { Run } from './partials/partial'
 
 // ---- the delta in entity order ---------------------------------------------------------------------------------------

@@ -5,18 +5,17 @@
  * An instance serves one view and one input log (or merges rows of one view): memory is its own, and a trap takes only its
  * lanes down. Nothing is imported, so any WebAssembly host can run it.
  */
-import { ABI_VERSION, EDGE_NONE, TYPE_F64 } from './layout'
-import { allocate, arenaBytes, reallocate, release, resetScratch, trapCode, trapLine } from './arena'
+import { ABI_VERSION, TYPE_F64 } from './layout'
+import { allocate, arenaBytes, release, resetScratch, trapCode, trapLine } from './arena'
 import { register } from './columns'
-import { column, columnCount, laneCount, level, levelCount, readPlan } from './plan'
-import { acceptedCount, clearCounters, counters, horizonMs, lateClockMs, logPosition, setClock, verdictsAt } from './accept'
+import { column, columnCount, laneCount, readPlan } from './plan'
+import { clearCounters, counters, horizonMs, lateClockMs, logPosition, setClock, verdictsAt } from './accept'
 import { admitEntities, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
 import { KeyTable, clearTable, intern, keyRecord, laneHash, reserve } from './keys'
 import { clearEvents, eventBytesInUse } from './events'
 import { slotsEnd } from './slots'
 import { idBytes, readIds, writeIds } from './dedupe'
-import { fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
-import { advance as advanceWatermark } from './fold'
+import { advance as advanceWatermark, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
 import {
   advanceRow,
   anonymiseRow,

@@ -34,7 +34,6 @@ import {
   TYPE_DEC,
   TYPE_F64,
   TYPE_I64,
-  TYPE_UTF8,
   UNIT_DAY,
   UNIT_MS,
   UNIT_NS,

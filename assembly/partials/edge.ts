@@ -18,7 +18,6 @@ import {
   EDGE_LAST,
   EDGE_NONE,
   PARTIAL_EDGE,
-  RAW_CELLS_AT,
   RAW_NULLS_AT,
   RAW_TIME_AT,
   STATUS_EMPTY,
@@ -111,8 +110,6 @@ function foldFirst<T>(plan: PartialPlan, cells: Register, rows: usize, slots: us
     }
   }
 }
-
-const candidate = memory.data(8)
 
 function foldEvents(plan: PartialPlan, cells: Register, rows: usize, slots: usize, n: i32, times: usize): void {
   const last = (plan.flags & EDGE_LAST) != 0

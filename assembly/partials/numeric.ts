@@ -113,8 +113,7 @@ function hasWide(plan: PartialPlan): bool {
   return plan.type == TYPE_F64 && (plan.flags & (NUMERIC_SUM | NUMERIC_SQUARES)) != 0
 }
 
-// Offsets in an accumulator, from its own start.
-const N_AT: usize = 0
+// Offsets in an accumulator, from its own start, where n is.
 const WIDE_AT: usize = 8
 const SUM_AT: usize = 16
 

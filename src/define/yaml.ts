@@ -255,7 +255,6 @@ function offsetInside(source: string, node: Scalar, offset: number): number {
   const end = node.range?.[1] ?? source.length
   const opening = source[at]
   if (opening === '|' || opening === '>') at = source.indexOf('\n', at) + 1
-  else if (opening === '"' || opening === "'") at++
   const isSpace = (text: string | undefined) => text !== undefined && /\s/.test(text)
   for (let i = 0; i < Math.min(offset, value.length); i++) {
     if (isSpace(value[i])) {

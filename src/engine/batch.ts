@@ -140,7 +140,7 @@ export function writeBatch(core: CoreExports, columns: readonly Column[], batch:
     : 0
 
   // The region may move the memory, so views are made after it is reserved.
-  const base = core.reserveInput(end + 16, 0)
+  const base = core.reserveInput(end + 16, 0) >>> 0
   const memory = new Uint8Array(core.memory.buffer)
   const view = new DataView(core.memory.buffer)
   for (const piece of pieces) memory.set(piece.bytes, base + piece.at)

@@ -59,7 +59,7 @@ export class Core {
     this.#notAfterMs = notAfterMs
     const program = stateProgram(state, shares)
     this.#run('configure the core', (core) => {
-      const at = core.reserveInput(program.length, 0)
+      const at = core.reserveInput(program.length, 0) >>> 0
       new Uint8Array(core.memory.buffer).set(program, at)
       core.configure(at)
     })
@@ -101,7 +101,7 @@ export class Core {
 
   /** Verdict of each row of the last prepared batch (layout.ts VERDICT_); a copy. */
   verdicts(length: number): Uint8Array {
-    const at = this.#exports.verdicts()
+    const at = this.#exports.verdicts() >>> 0
     return new Uint8Array(this.#exports.memory.buffer).slice(at, at + length)
   }
 
@@ -189,7 +189,7 @@ export class Core {
 
   /** Drops all interned keys; only between flushes. */
   forgetEntities(): void {
-    this.#exports.forgetEntities()
+    this.#run('forget entities', (core) => core.forgetEntities())
   }
 
   // ---- flush -------------------------------------------------------------------------------------------------------
@@ -248,7 +248,7 @@ export class Core {
         const old = stored[place - chunk.start]
         let at = 0
         if (old) {
-          at = core.reserveInput(old.length, 0)
+          at = core.reserveInput(old.length, 0) >>> 0
           new Uint8Array(core.memory.buffer).set(old, at)
         }
         core.beginRows()
@@ -282,7 +282,7 @@ export class Core {
   /** Takes up a checkpoint. Throws CHECKPOINT_MISSING when its bytes do not hold together. */
   readCheckpoint(bytes: Uint8Array): void {
     const error = this.#run('read a checkpoint', (core) => {
-      const at = core.reserveInput(bytes.length, 0)
+      const at = core.reserveInput(bytes.length, 0) >>> 0
       new Uint8Array(core.memory.buffer).set(bytes, at)
       return core.readCheckpoint(at, bytes.length)
     })

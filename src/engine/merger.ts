@@ -85,7 +85,7 @@ export class Merger {
       [stateProgram(plan.state, shares), (at: number) => this.#exports.configure(at)],
       [featureProgram(plan), (at: number) => this.#exports.configureFeatures(at)],
     ] as const) {
-      const at = this.#exports.reserveInput(program.length, 0)
+      const at = this.#exports.reserveInput(program.length, 0) >>> 0
       new Uint8Array(this.#exports.memory.buffer).set(program, at)
       configure(at)
     }
@@ -117,7 +117,12 @@ export class Merger {
 
   /** Address of the input region with room for `bytes`; the view follows the memory when it grows. */
   #reserve(bytes: number): number {
-    const at = this.#exports.reserveInput(bytes, this.#inputEnd)
+    let at: number
+    try {
+      at = this.#exports.reserveInput(bytes, this.#inputEnd) >>> 0
+    } catch (cause) {
+      throw trapError(this.#exports, 'take up rows', cause)
+    }
     if (this.#memory.buffer !== this.#exports.memory.buffer) this.#memory = new Uint8Array(this.#exports.memory.buffer)
     return at
   }
@@ -211,7 +216,7 @@ export class Merger {
     const view = new DataView(this.#exports.memory.buffer)
     const error = view.getUint32(at + INFO_ERROR, true)
     const rowInfos: { applied: number; bytes: number }[] = []
-    const base = this.#exports.reserveInput(0, 0)
+    const base = this.#exports.reserveInput(0, 0) >>> 0
     for (let i = 0; i < this.#rows.length; i += 3) {
       if (this.#rows[i] !== index) continue
       const bytes = this.#rows[i + 2]!

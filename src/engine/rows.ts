@@ -14,7 +14,7 @@ export class RowNormaliser {
     this.#exports = core.instantiate()
     const shares = { lanes: 1, shard: 0, shards: 1, completeSinceMs: 0, layoutVersion: 0 }
     const program = stateProgram(state, shares)
-    const at = this.#exports.reserveInput(program.length, 0)
+    const at = this.#exports.reserveInput(program.length, 0) >>> 0
     new Uint8Array(this.#exports.memory.buffer).set(program, at)
     this.#exports.configure(at)
   }
@@ -43,10 +43,8 @@ export class RowNormaliser {
   ): Uint8Array {
     const core = this.#exports
     try {
-      const base = core.reserveInput(
-        inputs.reduce((sum, each) => sum + each.length + 8, 0),
-        0,
-      )
+      const bytes = inputs.reduce((sum, each) => sum + each.length + 8, 0)
+      const base = core.reserveInput(bytes, 0) >>> 0
       const memory = new Uint8Array(core.memory.buffer)
       const addresses: number[] = []
       let at = base

@@ -13,10 +13,15 @@ import type { LaneOwner } from './lane.ts'
 /** Entities per chunk: bounds the rows held in memory at once, some 1 MB of them. */
 const CHUNK_ENTITIES = 512
 
-export async function flushLanes(core: Core, owners: ReadonlyMap<number, LaneOwner>): Promise<void> {
+/** `withCheckpoint`: without one, a restart replays from an older one. */
+export async function flushLanes(
+  core: Core,
+  owners: ReadonlyMap<number, LaneOwner>,
+  withCheckpoint: boolean,
+): Promise<void> {
   const position = core.position
   const chunks = core.beginFlush(CHUNK_ENTITIES)
-  const checkpoint = segmentsOf(core.writeCheckpoint())
+  const checkpoint = withCheckpoint ? segmentsOf(core.writeCheckpoint()) : undefined
   for (const [lane, owner] of owners) {
     const own = chunks.filter((chunk) => chunk.lane === lane)
     if (own.length === 0 && owner.record.marker >= position) continue

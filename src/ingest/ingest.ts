@@ -60,6 +60,9 @@ export interface IngestOptions {
   readonly onSide?: (records: SideRecord[]) => void
 }
 
+/** How much log a restart may have to replay, at least, for a view with dedupe. */
+const CHECKPOINT_INTERVAL_MS = 10_000
+
 /** Entity keys that one instance keeps; above it they are forgotten after a flush (they are only a cache). */
 const ENTITIES_MAX = 4_000_000
 
@@ -70,6 +73,7 @@ export class Ingest {
   readonly #owners: ReadonlyMap<number, LaneOwner>
   /** Positions up to here may be in rows already. */
   readonly #replayUntil: number
+  #checkpointMs = Number.NEGATIVE_INFINITY
   #failed: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -168,7 +172,11 @@ export class Ingest {
   }
 
   async #flush(): Promise<number> {
-    await flushLanes(this.#core, this.#owners)
+    // Without dedupe a checkpoint is a hundred bytes; with it, it holds every id within the horizon.
+    const nowMs = this.#options.clock()
+    const isDue = !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
+    await flushLanes(this.#core, this.#owners, isDue)
+    if (isDue) this.#checkpointMs = nowMs
     if (this.#core.entityCount > ENTITIES_MAX) this.#core.forgetEntities()
     return this.applied
   }

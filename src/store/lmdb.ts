@@ -48,7 +48,16 @@ import type {
   StoredRow,
   WriteOutcome,
 } from './port.ts'
-import { appliedOf, describeLane, judgeWrite, segmentHash, takenRecord, withApplied, writtenRecord } from './rules.ts'
+import {
+  appliedOf,
+  describeLane,
+  judgeRead,
+  judgeWrite,
+  segmentHash,
+  takenRecord,
+  withApplied,
+  writtenRecord,
+} from './rules.ts'
 import { seal, unseal } from './sealed.ts'
 import { joinWriter, leaveWriter, newHolder, type WriterRecord } from './writer.ts'
 
@@ -201,6 +210,28 @@ export class LmdbStore implements Store {
         key.entity = read.key
         sink(i, viewOf(this.#db.getBinaryFast(key)))
       }
+    })
+  }
+
+  async readOwnRows(
+    lane: LaneName,
+    token: LaneToken,
+    sequence: number,
+    keys: readonly Uint8Array[],
+    sink: (index: number, bytes: Uint8Array | undefined) => void,
+  ): Promise<WriteOutcome> {
+    // One snapshot: nothing here gives up the thread.
+    return this.#read(`read rows of lane ${describeLane(lane)}`, () => {
+      const laneKeys = this.#keysOf(lane)
+      const verdict = judgeRead(this.#recordOf(laneKeys, lane), token, sequence)
+      if (verdict !== 'ok') return verdict
+      const key = this.#rowKey
+      key.prefix = laneKeys.rows
+      for (let i = 0; i < keys.length; i++) {
+        key.entity = keys[i]!
+        sink(i, viewOf(this.#db.getBinaryFast(key)))
+      }
+      return verdict
     })
   }
 

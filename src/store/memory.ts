@@ -16,7 +16,16 @@ import type {
   StoredRow,
   WriteOutcome,
 } from './port.ts'
-import { appliedOf, describeLane, judgeWrite, segmentHash, takenRecord, withApplied, writtenRecord } from './rules.ts'
+import {
+  appliedOf,
+  describeLane,
+  judgeRead,
+  judgeWrite,
+  segmentHash,
+  takenRecord,
+  withApplied,
+  writtenRecord,
+} from './rules.ts'
 
 /**
  * - `refuse`: the call fails and does nothing
@@ -164,13 +173,22 @@ export class MemoryStore implements Store {
     sink: (index: number, bytes: Uint8Array | undefined) => void,
   ): Promise<void> {
     return this.#call(() => {
-      for (const [i, read] of reads.entries()) {
-        const stored = this.#lane(read.lane).rows.get(textOf(read.key))
-        const lent = stored === undefined ? undefined : new Uint8Array(stored)
-        sink(i, lent)
-        // Bytes kept beyond the call are a bug of the sink's; make it show.
-        lent?.fill(0xdb)
-      }
+      for (const [i, read] of reads.entries()) lendRow(this.#lane(read.lane).rows, read.key, i, sink)
+    })
+  }
+
+  async readOwnRows(
+    lane: LaneName,
+    token: LaneToken,
+    sequence: number,
+    keys: readonly Uint8Array[],
+    sink: (index: number, bytes: Uint8Array | undefined) => void,
+  ): Promise<WriteOutcome> {
+    return this.#call(() => {
+      const { record, rows } = this.#lane(lane)
+      const verdict = judgeRead(record, token, sequence)
+      if (verdict === 'ok') for (const [i, key] of keys.entries()) lendRow(rows, key, i, sink)
+      return verdict
     })
   }
 
@@ -224,6 +242,19 @@ function unavailable(call: number, what: string): TilefoldError {
 /** Byte order of the keys is the order of these texts. */
 function textOf(key: Uint8Array): string {
   return Buffer.from(key.buffer, key.byteOffset, key.length).toString('latin1')
+}
+
+function lendRow(
+  rows: ReadonlyMap<string, Uint8Array>,
+  key: Uint8Array,
+  index: number,
+  sink: (index: number, bytes: Uint8Array | undefined) => void,
+): void {
+  const stored = rows.get(textOf(key))
+  const lent = stored === undefined ? undefined : new Uint8Array(stored)
+  sink(index, lent)
+  // Bytes kept beyond the call are a bug of the sink's; make it show.
+  lent?.fill(0xdb)
 }
 
 function putRow(rows: Map<string, Uint8Array>, row: StoredRow): void {

@@ -100,6 +100,17 @@ export interface Store {
    * until `sink` returns.
    */
   readRows(reads: readonly RowRead[], sink: (index: number, bytes: Uint8Array | undefined) => void): Promise<void>
+  /**
+   * As `readRows`, by the owner of a lane: rows and record are looked at in one atomic step, and `sink` is called only where
+   * token and sequence are as expected.
+   */
+  readOwnRows(
+    lane: LaneName,
+    token: LaneToken,
+    sequence: number,
+    keys: readonly Uint8Array[],
+    sink: (index: number, bytes: Uint8Array | undefined) => void,
+  ): Promise<WriteOutcome>
   /** Every row of a lane, in key order: for inspection, parity and tests. */
   scanRows(lane: LaneName): AsyncIterable<{ key: Uint8Array; bytes: Uint8Array }>
   /** The view's layout, a small versioned JSON value; undefined before first use. */

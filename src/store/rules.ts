@@ -4,7 +4,14 @@
  */
 import { createHash } from 'node:crypto'
 import { TilefoldError } from '../model/errors.ts'
-import { type LaneName, type LaneRecord, type LaneToken, type LaneWrite, ROW_APPLIED_BYTE } from './port.ts'
+import {
+  type LaneName,
+  type LaneRecord,
+  type LaneToken,
+  type LaneWrite,
+  ROW_APPLIED_BYTE,
+  type WriteOutcome,
+} from './port.ts'
 
 /** `write`: do it. `landed`: this very write is already there. The other two are answers to the caller. */
 export type Verdict = 'write' | 'landed' | 'fenced' | 'regressed'
@@ -14,6 +21,13 @@ export function judgeWrite(stored: LaneRecord | undefined, token: LaneToken, seq
   if (stored.token.counter > token.counter || stored.token.nonce !== token.nonce) return 'fenced'
   if (stored.sequence === sequence) return 'write'
   return stored.sequence === sequence + 1 ? 'landed' : 'regressed'
+}
+
+/** May an owner with nothing under way look at its rows? Then a sequence one ahead is not a reply that was lost. */
+export function judgeRead(stored: LaneRecord | undefined, token: LaneToken, sequence: number): WriteOutcome {
+  const verdict = judgeWrite(stored, token, sequence)
+  if (verdict === 'write') return 'ok'
+  return verdict === 'landed' ? 'regressed' : verdict
 }
 
 /** The record once its lane is taken; a lane never seen before starts at -1. */

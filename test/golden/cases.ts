@@ -83,7 +83,7 @@ async function doubled(): Promise<GoldenRows> {
 
 /** A drawn view with event ids, and its largest row. */
 async function withIds(): Promise<GoldenRows> {
-  const { plan, events, notAfterMs } = drawCase(30, { head: 'raw', count: 120, clean: true })
+  const { plan, events, notAfterMs } = drawCase(1543, { head: 'raw', count: 120, clean: true })
   const folder = new Folder(loadCore(), plan.state, ALONE, new Map(), notAfterMs)
   folder.fold(batchOf(events, plan.state), FAR_MS).flush()
   const { lateClockMs } = naiveAccept(events, plan.state, { notAfterMs })

@@ -267,10 +267,40 @@ describe('an owner that is no longer the owner', () => {
     expect(seen).toEqual([10, 4, undefined])
     await expect(owner.readRows(keys, () => {}, [11, 4, 0])).rejects.toMatchObject({ code: 'REGRESSED' })
     await expect(owner.check()).rejects.toMatchObject({ code: 'REGRESSED' })
+  })
 
-    const other = await acquire(store)
-    const { token, sequence } = (await store.readLane(LANE))!
-    await store.write(LANE, token, sequence, { rows: [rowOf('l', 11)], flushingTo: 11 })
-    await expect(other.readRows(keys, () => {})).rejects.toMatchObject({ code: 'REGRESSED' })
+  it('sees no row of its successor, which a failover may lose', async () => {
+    const store = createMemoryStore({ history: true })
+    const first = await acquire(store)
+    await flush(first, 10, [rowOf('k', 10)])
+    first.beginFlush(20)
+    await first.writeRows([rowOf('l', 20)])
+    const zombie = await acquire(store)
+    const successor = await acquire(store)
+    // Both replay from 10 to 20; the successor comes to 15, which is within what the zombie may meet.
+    await flush(successor, 15, [rowOf('k', 15)])
+    const seen: number[] = []
+    const read = zombie.readRows([text.encode('k')], (_, bytes) => seen.push(appliedOf(bytes!)))
+    await expect(read).rejects.toMatchObject({ code: 'FENCED' })
+    // The successor and its row are lost, and the zombie's token would be good again.
+    store.regress(LANE, 3)
+    zombie.beginFlush(16)
+    await expect(zombie.endFlush(16, '')).rejects.toMatchObject({ code: 'FENCED' })
+    expect(seen).toEqual([])
+  })
+
+  it('is fenced, not without a checkpoint, where its successor has moved them on', async () => {
+    const store = createMemoryStore()
+    await flush(await acquire(store), 10, [])
+    const { readCheckpoint } = store
+    // Between the taking and the look at the checkpoints, somebody else takes the lane and writes two newer ones.
+    store.readCheckpoint = async (lane, position) => {
+      store.readCheckpoint = readCheckpoint
+      const successor = await acquire(store)
+      await flush(successor, 20, [])
+      await flush(successor, 30, [])
+      return store.readCheckpoint(lane, position)
+    }
+    await expect(acquire(store)).rejects.toMatchObject({ code: 'FENCED' })
   })
 })

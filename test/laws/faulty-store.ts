@@ -71,6 +71,16 @@ export class FaultyStore implements Store {
     return this.#call(() => this.#inner.readRows(reads, sink))
   }
 
+  readOwnRows(
+    lane: LaneName,
+    token: LaneToken,
+    sequence: number,
+    keys: readonly Uint8Array[],
+    sink: (index: number, bytes: Uint8Array | undefined) => void,
+  ): Promise<WriteOutcome> {
+    return this.#call(() => this.#inner.readOwnRows(lane, token, sequence, keys, sink))
+  }
+
   scanRows(lane: LaneName): AsyncIterable<StoredRow> {
     return this.#inner.scanRows(lane)
   }

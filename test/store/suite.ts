@@ -1,6 +1,6 @@
 /** What every store promises, as one suite that runs over each of them. */
 import { afterEach, describe, expect, it } from 'vitest'
-import type { LaneName, LaneRecord, LaneWrite, Store, StoredRow } from '../../src/store/port.ts'
+import type { LaneName, LaneRecord, LaneToken, LaneWrite, Store, StoredRow } from '../../src/store/port.ts'
 import { appliedOf, segmentHash } from '../../src/store/rules.ts'
 import { seededRandom } from '../support/random.ts'
 
@@ -161,6 +161,25 @@ export function testStore(name: string, openStore: () => Promise<StoreUnderTest>
         [2, undefined, undefined],
         [3, 2, 40],
       ])
+    })
+
+    it('shows rows to their owner alone', async () => {
+      const { store } = await start()
+      const record = await store.takeLane(LANE, 'a')
+      await writer(store, record)({ rows: [rowOf('k', 1, 1)], flushingTo: 1 })
+      const seen: (number | undefined)[] = []
+      const keys = ['k', 'nobody'].map((key) => new TextEncoder().encode(key))
+      const read = (token: LaneToken, sequence: number) =>
+        store.readOwnRows(LANE, token, sequence, keys, (_, bytes) => seen.push(bytes?.[20]))
+      expect(await read(record.token, 1)).toBe('ok')
+      expect(seen).toEqual([1, undefined])
+      expect(await read(record.token, 0)).toBe('regressed')
+      expect(await read(record.token, 2)).toBe('regressed')
+      expect(await read({ counter: 2, nonce: 'a' }, 1)).toBe('regressed')
+      expect(await read({ counter: 1, nonce: 'b' }, 1)).toBe('fenced')
+      await store.takeLane(LANE, 'b')
+      expect(await read(record.token, 1)).toBe('fenced')
+      expect(seen.length).toBe(2)
     })
 
     it('hands out bytes that can be copied whole', async () => {
