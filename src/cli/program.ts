@@ -16,7 +16,10 @@ import { packageVersion } from './version.ts'
 /** Runs the command that `args` name (without the program's own); resolves to the exit code and never rejects. */
 export async function runCli(args: readonly string[], terminal: Terminal): Promise<number> {
   let exitCode = EXIT_OK
+  // A command line that cannot be understood is told as far as it can be.
+  let format = errorFormat(args, terminal)
   const program = createProgram(terminal, async (command, call) => {
+    format = call.printer.format
     exitCode = (await command.run(call)) ?? EXIT_OK
   })
   try {
@@ -25,7 +28,7 @@ export async function runCli(args: readonly string[], terminal: Terminal): Promi
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT_OK
     const cause = error instanceof CommanderError ? usageError(error) : error
-    printError(cause, terminal, errorFormat(args, terminal))
+    printError(cause, terminal, format)
     return cause instanceof TilefoldError && cause.code === 'USAGE' ? EXIT_USAGE : EXIT_FAILURE
   }
 }
@@ -108,7 +111,7 @@ function usageError(error: CommanderError): TilefoldError {
   return new TilefoldError('USAGE', `cannot understand the command line: ${text}; see --help`)
 }
 
-/** How errors are told must be known before the settings are: so the arguments are looked through by hand. */
+/** How errors are told before the settings are known: the arguments are looked through by hand. */
 function errorFormat(args: readonly string[], terminal: Terminal): Format {
   const at = args.findIndex((each) => each === '-o' || each === '--output')
   const given =

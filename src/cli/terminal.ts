@@ -50,5 +50,5 @@ export type Style = 'bold' | 'dim' | 'red' | 'yellow'
 /** Styles text for a stream: not for files and pipes, nor where the user wants none (https://no-color.org). */
 export function stylist(stream: OutputStream, env: Terminal['env']): (style: Style, text: string) => string {
   const isPlain = stream.isTTY !== true || (env.NO_COLOR ?? '') !== '' || env.TERM === 'dumb'
-  return isPlain ? (_style, text) => text : (style, text) => styleText(style, text)
+  return isPlain ? (_style, text) => text : (style, text) => styleText(style, text, { validateStream: false })
 }

@@ -44,8 +44,8 @@ import {
 } from '../../assembly/layout.ts'
 import type { PhysicalType, TimeUnit } from '../model/columns.ts'
 import type { InputColumn, ValueType } from '../model/plan.ts'
-import type { Operation, TypedNode } from './expression.ts'
 import { ExpressionError } from './sql.ts'
+import type { Operation, TypedNode } from './typed.ts'
 import { LIMITS, type SourceColumn } from './view.ts'
 
 const REGISTER_TYPES: Record<ValueType, number> = {

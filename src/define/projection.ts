@@ -4,9 +4,10 @@
  */
 import { COLUMNS_MAX, PARTIALS_MAX } from '../../assembly/layout.ts'
 import type { FeatureOp, PartialPlan, ProjectedColumn, ValueType } from '../model/plan.ts'
-import { loadColumn, type TypedNode, typeExpression } from './expression.ts'
+import { typeExpression } from './expression.ts'
 import { printColumn, printExpression } from './print.ts'
 import { parseExpression } from './sql.ts'
+import { loadColumn, type TypedNode } from './typed.ts'
 import type { SourceColumn } from './view.ts'
 
 export interface Projection extends ProjectedColumn {

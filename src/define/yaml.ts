@@ -15,7 +15,8 @@ import {
   type Scalar,
   visit,
 } from 'yaml'
-import { checkView, readName, readObject } from './check.ts'
+import { checkView } from './check.ts'
+import { readName, readObject } from './check-values.ts'
 import { checkViews } from './check-views.ts'
 import { definitionError, type Origin, type Path, type Position, Problems, type Spot, show } from './problems.ts'
 import { DEFAULTS, LIMITS, RESERVED_NAMES, type ViewDefinition } from './view.ts'

@@ -252,6 +252,8 @@ export class Engine {
     }
     const handles: IngestHandle[] = []
     for (const plan of plans) handles.push(...(await this.#openView(plan, name)))
+    // The lanes may be new: a flush must show in the very next answer.
+    this.#reader.expireLayouts()
     const inputs = [...new Map(plans.flatMap((plan) => plan.state.inputs).map((input) => [input.name, input])).values()]
     return {
       name,

@@ -272,7 +272,7 @@ export class LaneOwner {
           )
           throw this.#lost
         }
-        await new Promise((wake) => setTimeout(wake, delayMs))
+        if (delayMs > 0) await new Promise((wake) => setTimeout(wake, delayMs))
       }
     }
   }

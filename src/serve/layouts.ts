@@ -29,6 +29,7 @@ export class LayoutCache {
   readonly #known = new Map<string, Known>()
   /** Reads under way, by view: requests that arrive meanwhile wait for the same one. */
   readonly #pending = new Map<string, Promise<void>>()
+  #expiries = 0
 
   constructor(store: Store, namespace: string, clock: () => number) {
     this.#store = store
@@ -68,6 +69,12 @@ export class LayoutCache {
     return reads && Promise.all(reads)
   }
 
+  /** From now on every layout counts as old: somebody in this process has just changed one. */
+  expire(): void {
+    this.#expiries++
+    for (const known of this.#known.values()) known.readAtMs = Number.NEGATIVE_INFINITY
+  }
+
   /**
    * True when the plan was made from a layout that has changed since. A row that is newer than its layout makes us ask the
    * store again first: the layout is written before a lane is first used, so the store must have a newer one.
@@ -90,7 +97,8 @@ export class LayoutCache {
 
   async #read(view: ServedView): Promise<void> {
     const name = view.plan.view
-    const readAtMs = this.#clock()
+    const nowMs = this.#clock()
+    const expiries = this.#expiries
     try {
       const text = await this.#store.readLayout(this.#namespace, name)
       if (text === undefined) {
@@ -102,6 +110,8 @@ export class LayoutCache {
           },
         )
       }
+      // A read that was under way at an expiry may have come too early.
+      const readAtMs = expiries === this.#expiries ? nowMs : Number.NEGATIVE_INFINITY
       const known = this.#known.get(name)
       if (known?.text === text) known.readAtMs = readAtMs
       else

@@ -37,6 +37,11 @@ export interface FeatureReader {
    * merges stored rows until the core's loops are compiled: the first requests would otherwise pay for that.
    */
   checkReady(options?: { deadlineMs?: number }): Promise<void>
+  /**
+   * The next request reads the layouts anew, instead of within a second: for whoever has just opened a log and wants its
+   * rows in the next answer.
+   */
+  expireLayouts(): void
 }
 
 /** Throws DEFINITION_INVALID when two plans have one name, CORE_ABI when core and host do not fit. */
@@ -57,6 +62,7 @@ export function createFeatureReader(options: FeatureReaderOptions): FeatureReade
     getFeatures: (query, { deadlineMs } = {}) =>
       within(deadlineMs, (deadline) => serveFeatures(serving, query, deadline)),
     checkReady: ({ deadlineMs } = {}) => within(deadlineMs, (deadline) => checkReady(serving, warmth, deadline)),
+    expireLayouts: () => serving.layouts.expire(),
   }
 }
 

@@ -89,8 +89,8 @@ export function registerOffsets(index: i32): usize { return register(index).offs
 export function registerStep(index: i32): usize { return register(index).step }
 `
 
-/** Compiles the column program alone into dist/expr-test.wasm and returns its bytes. */
-export function compileExprModule(): Uint8Array {
+/** Compiles the column program alone into dist/expr-test.wasm. */
+export function compileExprModule(): WebAssembly.Module {
   mkdirSync('dist', { recursive: true })
   const entry = 'dist/expr-test.entry.ts'
   const out = 'dist/expr-test.wasm'
@@ -108,7 +108,7 @@ export function compileExprModule(): Uint8Array {
     out,
   ]
   execFileSync('node', ['node_modules/assemblyscript/bin/asc.js', entry, ...flags], { stdio: 'pipe' })
-  return readFileSync(out)
+  return new WebAssembly.Module(readFileSync(out))
 }
 
 export class ExprModule {
@@ -117,9 +117,8 @@ export class ExprModule {
   #at = 0
   #end = 0
 
-  constructor(bytes: Uint8Array) {
-    this.exports = new WebAssembly.Instance(new WebAssembly.Module(bytes as Uint8Array<ArrayBuffer>), {})
-      .exports as unknown as Exports
+  constructor(module: WebAssembly.Module) {
+    this.exports = new WebAssembly.Instance(module, {}).exports as unknown as Exports
   }
 
   /** Copies bytes into a block of the module, `pad` bytes behind a 16-byte boundary, and returns their address. */

@@ -15,11 +15,11 @@ const SEEDS = Number(process.env.FUZZ_SEEDS ?? 1000)
 const FIRST_SEED = Number(process.env.FUZZ_SEED ?? 1)
 const TRAP_ASSERT = 1
 
-let bytes: Uint8Array
+let compiled: WebAssembly.Module
 let module: ExprModule
 beforeAll(async () => {
-  bytes = compileExprModule()
-  module = new ExprModule(bytes)
+  compiled = compileExprModule()
+  module = new ExprModule(compiled)
   await loadSqlParser()
 }, 120_000)
 
@@ -286,7 +286,7 @@ describe('loads', () => {
       [0, -1, 4, 6],
       [0, 2, 2 ** 31 - 1, 6],
     ]) {
-      const broken = new ExprModule(bytes)
+      const broken = new ExprModule(compiled)
       const descriptor = broken.describe(
         { name: 's', type: 'utf8', values: Buffer.from('abcdef'), offsets: Int32Array.from([0, 2, 4, 6]) },
         3,
@@ -326,7 +326,7 @@ describe('damaged programs', () => {
     for (const each of sql) builder.root(project(each, declared).node)
     const program = builder.bytes()
     let trapped = 0
-    for (let i = 0; i < 1000; i++) {
+    for (let i = 0; i < 500; i++) {
       const damaged = Uint8Array.from(program)
       const at = random.chance(0.5)
         ? random.below(damaged.length)
@@ -340,9 +340,9 @@ describe('damaged programs', () => {
         expect(String(error), `change ${i} at byte ${at}`).toMatch(/unreachable/)
         expect(module.exports.trapCode.value).toBe(TRAP_ASSERT)
         trapped++
-        module = new ExprModule(bytes)
+        module = new ExprModule(compiled)
       }
     }
-    expect(trapped).toBeGreaterThan(100)
+    expect(trapped).toBeGreaterThan(50)
   }, 120_000)
 })

@@ -7,17 +7,20 @@ import { Merger } from '../../src/engine/merger.ts'
 import { type CoreExports, type CoreModule, coreOf, loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import { Ingest, type IngestSpec } from '../../src/ingest/ingest.ts'
-import type { ColumnBatch } from '../../src/model/columns.ts'
+import type { Column, ColumnBatch } from '../../src/model/columns.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import { ALONE, answersFrom, batchOf, event, FAR_MS, Folder, NOT_AFTER_MS, planOfEverything } from '../engine/folding.ts'
 import { patience } from '../fuzz/effort.ts'
 import { type NaiveEvent, naiveFeatures } from '../oracle/naive.ts'
+import { TIME_INPUT } from '../support/batches.ts'
 import { type Random, seededRandom } from '../support/random.ts'
 import { drawCell } from '../support/values.ts'
 
 const START_MS = Date.UTC(2001, 5, 17, 9)
 const MINUTE_MS = 60_000
 const PAGE_BYTES = 65_536
+/** The block that a sum takes once it leaves the usual window (assembly/exact.ts), as the arena rounds it. */
+const WIDE_BYTES = 1_024
 const plan = await planOfEverything({ value: float64(), text: utf8() }, { windows: ['12m', '1h'], retention: '1d' })
 
 /** A module whose instances can be looked into. */
@@ -60,16 +63,17 @@ describe('memory', () => {
       let settled = 0
       for (let cycle = 0; cycle < 240; cycle++) {
         // Batches of any size, so that nothing fits what the one before it left.
-        for (let batch = 0; batch < 3; batch++) {
-          const events = drawEvents(random, random.between(1, 400), 60, START_MS + cycle * MINUTE_MS)
+        for (let batch = 0; batch < 2; batch++) {
+          const events = drawEvents(random, random.between(1, 200), 60, START_MS + cycle * MINUTE_MS)
           folder.fold(batchOf(events, plan.state, random.bits(), folder.core.position + 1))
         }
         folder.flush()
         if (cycle === 120) settled = bytes()
       }
       expect(folder.rows.size).toBe(60)
-      expect(bytes()).toBe(settled)
-      expect(settled).toBeLessThan(32 << 20)
+      // Only the most blocks in use at once may still rise a little: a single one lost per flush would show.
+      expect(bytes() - settled).toBeLessThan(64 * WIDE_BYTES)
+      expect(settled).toBeLessThan(16 << 20)
     },
     patience(8_000),
   )
@@ -83,7 +87,7 @@ describe('memory', () => {
         const folder = new Folder(core, plan.state)
         let settled = 0
         for (let cycle = 0; cycle < 60; cycle++) {
-          const events = drawEvents(random, 1_500, 1_500, START_MS, `${cycle}:`)
+          const events = drawEvents(random, 800, 800, START_MS, `${cycle}:`)
           folder.fold(batchOf(events, plan.state, cycle, folder.core.position + 1)).flush()
           if (forgets) folder.core.forgetEntities()
           if (cycle === 20) settled = bytes()
@@ -91,7 +95,7 @@ describe('memory', () => {
         return bytes() - settled
       })
       expect(grown[0]).toBeGreaterThan(1 << 20)
-      expect(grown[1]).toBe(0)
+      expect(grown[1]).toBeLessThan(64 * WIDE_BYTES)
     },
     patience(8_000),
   )
@@ -106,7 +110,9 @@ describe('memory', () => {
         if (forgets) folder.core.forgetEntities()
       }
     }
-    const [kept, forgotten] = folders.map(({ folder }) => folder.rows)
+    const [kept, forgotten] = folders.map(({ folder }) =>
+      [...folder.rows].sort().map(([key, row]) => `${key}: ${Buffer.from(row).toString('hex')}`),
+    )
     expect(forgotten).toEqual(kept)
     expect(folders[1]!.folder.core.entityCount).toBe(0)
   })
@@ -146,7 +152,7 @@ describe('memory', () => {
 /** The core with a lower ceiling: its memory section says `pages` at most. */
 function limited(pages: number): CoreModule {
   const bytes = readFileSync(new URL('../../dist/core.wasm', import.meta.url))
-  const sections = [bytes.subarray(0, 8)]
+  const sections: Uint8Array[] = [bytes.subarray(0, 8)]
   for (let at = 8; at < bytes.length; ) {
     const id = bytes[at]!
     const [size, start] = readNumber(bytes, at + 1)
@@ -154,7 +160,7 @@ function limited(pages: number): CoreModule {
     if (id === 5) {
       const [minimum] = readNumber(bytes, start + 2)
       const body = [1, 1, ...writeNumber(minimum), ...writeNumber(pages)]
-      sections.push(Uint8Array.from([5, ...writeNumber(body.length), ...body]) as Buffer)
+      sections.push(Uint8Array.from([5, ...writeNumber(body.length), ...body]))
     } else sections.push(bytes.subarray(at, start + size))
     at = start + size
   }
@@ -179,11 +185,26 @@ const FULL = expect.objectContaining({ code: 'CORE_MEMORY', status: 500 })
 /** Some 8 MiB. */
 const LITTLE_PAGES = 128
 
-/** A batch of `rows` rows with `bytes` of text each. */
-function heavyBatch(rows: number, bytes: number, position: number, keys = 'k'): ColumnBatch {
-  const text = 'x'.repeat(bytes)
-  const events = Array.from({ length: rows }, (_, i) => event(START_MS + i, { value: i, text }, [`${keys}${i}`]))
-  return batchOf(events, plan.state, 0, position)[0]!
+/** A batch of `rows` rows with `bytes` of text each, every one of a new entity. */
+function heavyBatch(rows: number, bytes: number, position: number): ColumnBatch {
+  const texts = (name: string, each: (row: number) => string): Column => {
+    const parts = Array.from({ length: rows }, (_, row) => Buffer.from(each(row)))
+    const offsets = new Int32Array(rows + 1)
+    for (const [row, part] of parts.entries()) offsets[row + 1] = offsets[row]! + part.length
+    return { name, type: 'utf8', values: Buffer.concat(parts), offsets }
+  }
+  const times = BigInt64Array.from({ length: rows }, (_, row) => BigInt(START_MS + row))
+  const values = Float64Array.from({ length: rows }, (_, row) => row)
+  return {
+    length: rows,
+    positions: position,
+    columns: [
+      texts('key', (row) => `k${position + row}`),
+      texts('text', () => 'x'.repeat(bytes)),
+      { name: TIME_INPUT, type: 'int64', values: new Uint8Array(times.buffer) },
+      { name: 'value', type: 'float64', values: new Uint8Array(values.buffer) },
+    ],
+  }
 }
 
 describe('a memory that is full', () => {
@@ -192,7 +213,7 @@ describe('a memory that is full', () => {
   it('is the size that was asked for', () => {
     const exports = core.instantiate()
     expect(exports.memory.buffer.byteLength).toBeLessThanOrEqual(LITTLE_PAGES * PAGE_BYTES)
-    expect(() => exports.reserveInput(LITTLE_PAGES * PAGE_BYTES, 0)).toThrow(WebAssembly.RuntimeError)
+    expect(() => exports.reserveInput(LITTLE_PAGES * PAGE_BYTES, 0)).toThrow(/unreachable/)
   })
 
   it('is an error with a code when a batch does not fit', () => {
@@ -203,7 +224,7 @@ describe('a memory that is full', () => {
   it('is one when the delta does not fit', () => {
     const folder = new Folder(core, plan.state)
     const flood = () => {
-      for (let i = 0; i < 400; i++) folder.fold([heavyBatch(400, 10, i * 400, `${i}:`)])
+      for (let i = 0; i < 400; i++) folder.fold([heavyBatch(400, 10, i * 400)])
     }
     expect(flood).toThrow(FULL)
   })

@@ -4,7 +4,6 @@
  */
 import {
   EDGE_NONE,
-  FRONTIER_BYTES,
   HEAD_RAW,
   HEAD_STEP,
   NUMERIC_PARAM_BYTES,

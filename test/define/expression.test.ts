@@ -114,7 +114,7 @@ describe('one spelling', () => {
   })
 
   it('parses back to itself, whatever is drawn', () => {
-    for (let seed = 1; seed <= 500; seed++) {
+    for (let seed = 1; seed <= 200; seed++) {
       const random = seededRandom(seed)
       const columns = drawColumns(random, 0)
       const names = columns.map((each) => each.declared.name)
@@ -198,7 +198,7 @@ describe('refusals', () => {
       `${'-('.repeat(1000)}i${')'.repeat(1000)}`,
       '('.repeat(4000),
     ]
-    for (let i = 0; i < 50; i++) {
+    for (let i = 0; i < 10; i++) {
       for (const sql of deep) expect(refusal(sql).message).toMatch(/nested more than|at end of input|memory exhausted/)
       expect(project('i > 0', COLUMNS).type).toBe('bool')
     }

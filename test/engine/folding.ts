@@ -115,8 +115,21 @@ export function event(time: number, cells: NaiveEvent['cells'], key: readonly Ke
   return { position: 0, time, key, cells, keep: true }
 }
 
-const NUMERIC = [count, sum, mean, min, max, varPop, varSamp, stddevPop, stddevSamp, first, last]
-const TEXTUAL = [count, first, last]
+type Operation = (column: string, options: { readonly windows: readonly [Duration, ...Duration[]] }) => Aggregation
+const NUMERIC: readonly Operation[] = [
+  count,
+  sum,
+  mean,
+  min,
+  max,
+  varPop,
+  varSamp,
+  stddevPop,
+  stddevSamp,
+  first,
+  last,
+]
+const TEXTUAL: readonly Operation[] = [count, first, last]
 
 export type EveryOptions = Omit<Partial<ViewOptions>, 'aggregations' | 'source' | 'entity' | 'time'> & {
   readonly windows?: readonly [Duration, ...Duration[]]

@@ -94,7 +94,13 @@ export class IngestSubject implements Subject {
     const { core } = this.setup
     const ingests: Ingest[] = []
     for (const spec of this.specs.get(log)!) {
-      const clock = () => this.options.nowMs
+      // At times every flush has a checkpoint, at times hardly any: a restart then replays what others had long flushed.
+      const tickMs = this.setup.random.pick([0, 3_000, 60_000])
+      let nowMs = this.options.nowMs
+      const clock = () => {
+        nowMs += tickMs
+        return nowMs
+      }
       ingests.push(await Ingest.open(spec, { store: this.store, core, clock, nonce: `taker-${nonces++}` }))
     }
     return ingests

@@ -64,7 +64,11 @@ export function seededRandom(seed: number): Random {
       }
       return copy
     },
-    bytes: (count) => Uint8Array.from({ length: count }, () => bits() & 255),
+    bytes: (count) => {
+      const drawn = new Uint8Array(count)
+      for (let i = 0; i < count; i++) drawn[i] = bits() & 255
+      return drawn
+    },
     fork: () => seededRandom(bits()),
   }
 }
