@@ -132,7 +132,7 @@ export function addTiles(acc: usize, run: Run, first: usize, count: i32): void {
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
-    if (plan.kind == PARTIAL_NUMERIC) numericAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
+    if (plan.kind == PARTIAL_NUMERIC) numericAddTiles(plan, at, run, first, cellAt(run.cells, i), count, rows)
     else edgeAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
   }
 }

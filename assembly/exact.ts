@@ -222,6 +222,38 @@ export function roundToDouble(value: usize, base: i32, limbs: i32): f64 {
   return sign ? -rounded : rounded
 }
 
+/** As `roundToDouble` for four words whose lowest bit is 2^-64; fast where two of them hold the number. */
+export function roundWords(words: usize): f64 {
+  let low = load<u64>(words)
+  let high = load<i64>(words, 8)
+  const sign = high >> 63
+  if (load<i64>(words, 16) != sign || load<i64>(words, 24) != sign) return roundToDouble(words, -2, 8)
+  if (high == i64.MIN_VALUE) return roundToDouble(words, -2, 8)
+  if (sign != 0) {
+    low = 0 - low
+    high = ~high + ((low == 0) as i64)
+  }
+  if (high == 0 && low == 0) return 0
+  // The 64 bits from the leading one on; what lies below them only matters as "something".
+  const lead = high != 0 ? clz<u64>(high as u64) : 64 + clz<u64>(low)
+  let bits: u64
+  let rest: u64 = 0
+  if (lead >= 64) bits = low << (lead - 64)
+  else if (lead == 0) {
+    bits = high as u64
+    rest = low
+  } else {
+    bits = ((high as u64) << lead) | (low >> (64 - lead))
+    rest = low << lead
+  }
+  let mantissa = bits >> 11
+  const cut = bits & 0x7ff
+  mantissa += (cut > 0x400 || (cut == 0x400 && (rest != 0 || (mantissa & 1) != 0))) as u64
+  // The leading bit weighs 2^(63 - lead); a mantissa that rounded up to 2^53 carries into the exponent by itself.
+  const packed = ((1023 + 62 - lead) << 52) + mantissa
+  return reinterpret<f64>(packed | ((sign as u64) & 0x8000_0000_0000_0000))
+}
+
 // ---- division ------------------------------------------------------------------------------------------------------
 
 const divisors = memory.data(12 * 8, 8)

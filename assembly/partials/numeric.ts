@@ -62,6 +62,7 @@ import {
   newWide,
   releaseWide,
   roundToDouble,
+  roundWords,
   signedLimbs,
   storeLimbs,
   varianceOf,
@@ -691,8 +692,19 @@ function limbsFit(type: i32, base: i32, limbs: i32, wideBase: i32, wideLimbs: i3
   return base >= 0 && base + limbs <= words << 1
 }
 
-/** HOT. acc += `count` tiles whose cells of this partial start at `first`, `stride` apart; `rows` are their row counts. */
-export function numericAddTiles(plan: PartialPlan, acc: usize, run: Run, first: usize, cellAt: usize, count: i32): void {
+/**
+ * HOT. acc += `count` tiles of a run from `first` on, whose cells of this partial lie at `cellAt`; `rows` is the sum of the
+ * tiles' rows.
+ */
+export function numericAddTiles(
+  plan: PartialPlan,
+  acc: usize,
+  run: Run,
+  first: usize,
+  cellAt: usize,
+  count: i32,
+  rows: i64,
+): void {
   const param = paramOf(plan, run.params)
   const stride = run.stride
   const flags = plan.flags
@@ -700,58 +712,113 @@ export function numericAddTiles(plan: PartialPlan, acc: usize, run: Run, first: 
   const width = load<u8>(param, NUMERIC_PARAM_N_WIDTH) as usize
   let at = first + cellAt
 
-  // Counts: the cell's own, or the tile's rows.
-  let total: i64 = 0
-  if (width != 0 || run.rowsWidth == 8) {
-    let countAt = width == 0 ? first + TILE_ROWS_AT : at
-    const wide = width == 8 || (width == 0 && run.rowsWidth == 8)
-    for (let i = 0; i < count; i++, countAt += stride) total += wide ? load<i64>(countAt) : (load<i32>(countAt) as i64)
-  } else {
-    let countAt = first + TILE_ROWS_AT
-    for (let i = 0; i < count; i++, countAt += stride) total += load<i32>(countAt) as i64
+  // Counts of their own, where some cell is null.
+  let total = rows
+  if (width != 0) {
+    total = 0
+    for (let i = 0, cell = at; i < count; i++, cell += stride) {
+      total += width == 8 ? load<i64>(cell) : (load<i32>(cell) as i64)
+    }
   }
   store<i64>(acc, load<i64>(acc) + total)
   at += width
 
   const sumLimbs = paramSumLimbs(param)
+  const squaresLimbs = paramSquaresLimbs(param)
+  if (type == TYPE_F64 && squaresLimbs == 0 && sumLimbs <= 3 && flags == (NUMERIC_SUM | NUMERIC_MIN | NUMERIC_MAX)) {
+    const base = paramSumBase(param)
+    if (base >= -2 && base <= 1) {
+      addPlainTiles(acc, at, base + 2, sumLimbs, stride, count)
+      return
+    }
+  }
   if (sumLimbs != 0) {
     sumTiles(acc, acc + SUM_AT, sumBase(type), sumWords(type), 0, at, paramSumBase(param), sumLimbs, stride, count)
     at += (sumLimbs as usize) << 2
   }
-  const squaresLimbs = paramSquaresLimbs(param)
   if (squaresLimbs != 0) {
     const words = acc + (squaresAt(plan) as usize)
     const base = paramSquaresBase(param)
     sumTiles(acc, words, squaresBase(type), squaresWords(type), 1, at, base, squaresLimbs, stride, count)
     at += (squaresLimbs as usize) << 2
   }
-  if (type == TYPE_F64) {
-    if (flags & NUMERIC_MIN) {
-      let low = load<f64>(acc + (minAt(plan) as usize))
-      for (let i = 0, cell = at; i < count; i++, cell += stride) {
-        const value = load<f64>(cell)
-        low = value < low ? value : low
-      }
-      store<f64>(acc + (minAt(plan) as usize), low)
-      at += 8
-    }
-    if (flags & NUMERIC_MAX) {
-      let high = load<f64>(acc + (maxAt(plan) as usize))
-      for (let i = 0, cell = at; i < count; i++, cell += stride) {
-        const value = load<f64>(cell)
-        high = value > high ? value : high
-      }
-      store<f64>(acc + (maxAt(plan) as usize), high)
-    }
-    return
-  }
   if (flags & NUMERIC_MIN) {
-    for (let i = 0, cell = at; i < count; i++, cell += stride) lowerMin(type, acc + (minAt(plan) as usize), cell)
+    const low = acc + (minAt(plan) as usize)
+    if (type == TYPE_F64) lowestOf(low, at, stride, count)
+    else for (let i = 0, cell = at; i < count; i++, cell += stride) lowerMin(type, low, cell)
     at += valueBytes(plan) as usize
   }
   if (flags & NUMERIC_MAX) {
-    for (let i = 0, cell = at; i < count; i++, cell += stride) raiseMax(type, acc + (maxAt(plan) as usize), cell)
+    const high = acc + (maxAt(plan) as usize)
+    if (type == TYPE_F64) highestOf(high, at, stride, count)
+    else for (let i = 0, cell = at; i < count; i++, cell += stride) raiseMax(type, high, cell)
   }
+}
+
+function lowestOf(into: usize, at: usize, stride: usize, count: i32): void {
+  let low = load<f64>(into)
+  for (let i = 0; i < count; i++, at += stride) {
+    const value = load<f64>(at)
+    low = value < low ? value : low
+  }
+  store<f64>(into, low)
+}
+
+function highestOf(into: usize, at: usize, stride: usize, count: i32): void {
+  let high = load<f64>(into)
+  for (let i = 0; i < count; i++, at += stride) {
+    const value = load<f64>(at)
+    high = value > high ? value : high
+  }
+  store<f64>(into, high)
+}
+
+// Where sum, min and max of a double lie in an accumulator that has no squares.
+const PLAIN_LOW_AT: usize = 48
+const PLAIN_HIGH_AT: usize = 56
+
+/** HOT. The usual cell, [sum of 0 to 3 limbs][min][max], in one pass. `limb` counts from the accumulator's lowest. */
+function addPlainTiles(acc: usize, at: usize, limb: i32, limbs: i32, stride: usize, count: i32): void {
+  let low = load<f64>(acc, PLAIN_LOW_AT)
+  let high = load<f64>(acc, PLAIN_HIGH_AT)
+  let sumLow: u64 = 0
+  let sumHigh: i64 = 0
+  const boundsAt = (limbs as usize) << 2
+  if (limbs == 3) {
+    for (let i = 0; i < count; i++, at += stride) {
+      const value = load<u64>(at)
+      sumLow += value
+      sumHigh += (load<i32>(at, 8) as i64) + ((sumLow < value) as i64)
+      const least = load<f64>(at, 12)
+      const most = load<f64>(at, 20)
+      low = least < low ? least : low
+      high = most > high ? most : high
+    }
+  } else if (limbs == 2) {
+    for (let i = 0; i < count; i++, at += stride) {
+      const value = load<i64>(at)
+      sumLow += value as u64
+      sumHigh += (value >> 63) + ((sumLow < (value as u64)) as i64)
+      const least = load<f64>(at, 8)
+      const most = load<f64>(at, 16)
+      low = least < low ? least : low
+      high = most > high ? most : high
+    }
+  } else {
+    let sum: i64 = 0
+    for (let i = 0; i < count; i++, at += stride) {
+      if (limbs != 0) sum += load<i32>(at) as i64
+      const least = load<f64>(at + boundsAt)
+      const most = load<f64>(at + boundsAt, 8)
+      low = least < low ? least : low
+      high = most > high ? most : high
+    }
+    sumLow = sum as u64
+    sumHigh = sum >> 63
+  }
+  if (limbs != 0) addToWords(acc + SUM_AT, 4, sumLow, sumHigh, limb)
+  store<f64>(acc, low, PLAIN_LOW_AT)
+  store<f64>(acc, high, PLAIN_HIGH_AT)
 }
 
 /** Adds a column of limb numbers: in the run's own units while they are short, then once to the accumulator. */
@@ -999,7 +1066,10 @@ const DECIMAL_LIMIT_HIGH: i64 = 0x4b3b_4ca8_5a86_c47a
 const DECIMAL_LIMIT_LOW: u64 = 0x098a_2240_0000_0000
 
 function lowerSum(plan: PartialPlan, out: usize): i32 {
-  if (plan.type == TYPE_F64) return finish(out, roundToDouble(numberAt, numberBase, numberLimbs))
+  if (plan.type == TYPE_F64) {
+    if (numberBase == -2 && numberLimbs == 8) return finish(out, roundWords(numberAt))
+    return finish(out, roundToDouble(numberAt, numberBase, numberLimbs))
+  }
   const lo = load<u64>(numberAt)
   const hi = load<i64>(numberAt, 8)
   store<u64>(out, lo)

@@ -90,10 +90,29 @@ export function columnsFor(inputs: readonly InputColumn[], batch: ColumnBatch): 
 
 /** Bytes of a text column's cells that belong to the batch: from its first offset to its last. */
 function textRange(column: Column, length: number): [from: number, to: number] {
-  return [column.offsets![0]!, column.offsets![length]!]
+  const offsets = column.offsets
+  expectRoom(column.name, 'offsets', offsets?.length ?? 0, length + 1, length)
+  const [from, to] = [offsets![0]!, offsets![length]!]
+  if (from < 0 || to < from) {
+    throw new TilefoldError(
+      'BATCH_INVALID',
+      `cannot read column ${JSON.stringify(column.name)}: got text from byte ${from} to ${to}, expected ascending offsets`,
+    )
+  }
+  expectRoom(column.name, 'bytes of text', column.values.length, to, length)
+  return [from, to]
 }
 
-/** Copies the batch into the input region. Addresses are good until the region is reserved again. */
+/** Throws BATCH_INVALID where a buffer is shorter than the rows need: what lies behind it is somebody else's. */
+function expectRoom(name: string, what: string, got: number, expected: number, rows: number): void {
+  if (got >= expected) return
+  throw new TilefoldError(
+    'BATCH_INVALID',
+    `cannot read column ${JSON.stringify(name)}: got ${got} ${what}, expected ${expected} for ${rows} rows`,
+  )
+}
+
+/** Copies the batch into the input region. Addresses are good until the region is reserved again. Throws BATCH_INVALID. */
 export function writeBatch(core: CoreExports, columns: readonly Column[], batch: ColumnBatch): WrittenBatch {
   const n = batch.length
   const pieces: { bytes: Uint8Array; at: number }[] = []
@@ -107,6 +126,7 @@ export function writeBatch(core: CoreExports, columns: readonly Column[], batch:
   const descriptors = columns.map((column) => {
     const bit = column.bitOffset ?? 0
     const bitmapBytes = (bit + n + 7) >> 3
+    if (column.validity) expectRoom(column.name, 'bytes of validity', column.validity.length, bitmapBytes, n)
     const valid = column.validity ? place(column.validity.subarray(0, bitmapBytes)) : 0
     if (column.type === 'utf8') {
       const [from, to] = textRange(column, n)
@@ -123,14 +143,11 @@ export function writeBatch(core: CoreExports, columns: readonly Column[], batch:
       }
     }
     const bytes = column.type === 'bool' ? bitmapBytes : n * CELL_BYTES[column.type]
-    if (column.values.length < bytes) {
-      throw new TilefoldError(
-        'BATCH_INVALID',
-        `cannot read column ${JSON.stringify(column.name)}: got ${column.values.length} bytes of cells, expected ${bytes} for ${n} rows`,
-      )
-    }
+    expectRoom(column.name, 'bytes of cells', column.values.length, bytes, n)
     return { column, bit, valid, offsets: 0, base: 0, values: place(column.values.subarray(0, bytes)), bytes }
   })
+  if (typeof batch.positions !== 'number') expectRoom('positions', 'positions', batch.positions.length, n, n)
+  if (batch.recordTimes) expectRoom('recordTimes', 'record times', batch.recordTimes.length, n, n)
   const positions =
     typeof batch.positions === 'number'
       ? 0

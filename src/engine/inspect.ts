@@ -493,27 +493,30 @@ function placePoint(number: bigint, scale: number): string {
 
 // ---- checksum --------------------------------------------------------------------------------------------------------
 
-const LANE_1 = 0x9e37_79b1_85eb_ca87n
-const LANE_2 = 0xc2b2_ae3d_27d4_eb4fn
+const MIX_1 = 0x9e37_79b1_85eb_ca87n
+const MIX_2 = 0xc2b2_ae3d_27d4_eb4fn
 const WORD = 0xffff_ffff_ffff_ffffn
 
 /** The same sum as assembly/row.ts's `checksum`, over everything behind the applied position. */
 function rowChecksum(view: DataView): number {
   const end = view.byteLength
-  const lanes = [LANE_1, LANE_2, ~LANE_1 & WORD, BigInt(end - ROW_CHECKED_FROM) ^ LANE_2]
-  const mix = (lane: number, word: bigint) => {
-    const mixed = ((lanes[lane]! ^ word) * LANE_1) & WORD
-    lanes[lane] = mixed ^ (mixed >> 32n)
+  const sums = [0n, 0n, 0n, 0n]
+  const sumsOfSums = [0n, 0n, 0n, 0n]
+  const add = (lane: number, word: bigint) => {
+    sums[lane] = (sums[lane]! + word) & WORD
+    sumsOfSums[lane] = (sumsOfSums[lane]! + sums[lane]!) & WORD
   }
   let at = ROW_CHECKED_FROM
   for (; at + 32 <= end; at += 32) {
-    for (let lane = 0; lane < 4; lane++) mix(lane, view.getBigUint64(at + lane * 8, true))
+    for (let lane = 0; lane < 4; lane++) add(lane, view.getBigUint64(at + lane * 8, true))
   }
-  for (; at < end; at += 4) mix(0, BigInt(view.getUint32(at, true)))
-  let sum = lanes[0]!
-  for (const [lane, turn] of [17n, 31n, 47n].entries()) {
-    const word = lanes[lane + 1]!
-    sum = ((sum ^ (((word << turn) | (word >> (64n - turn))) & WORD)) * LANE_2) & WORD
+  for (; at < end; at += 4) add(0, BigInt(view.getUint32(at, true)))
+  let hash = (BigInt(end - ROW_CHECKED_FROM) * MIX_1) & WORD
+  for (let lane = 0; lane < 4; lane++) {
+    hash = ((hash ^ sums[lane]!) * MIX_1) & WORD
+    hash ^= hash >> 32n
+    hash = ((hash ^ sumsOfSums[lane]!) * MIX_2) & WORD
+    hash ^= hash >> 29n
   }
-  return Number((sum ^ (sum >> 32n)) & 0xffff_ffffn)
+  return Number((hash ^ (hash >> 32n)) & 0xffff_ffffn)
 }

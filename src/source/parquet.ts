@@ -295,7 +295,10 @@ function loadDecoder(): Decoder {
   return instance
 }
 
-/** After a trap the instance's stack and heap are as the trap left them: never used again. A new one costs some 40 ms. */
+/**
+ * After a trap the instance's stack and heap are as the trap left them, and after some 500 good files fail too: it is
+ * never used again. A new one costs some 40 ms.
+ */
 function dropDecoder(): void {
   delete require.cache[require.resolve('parquet-wasm')]
   instance = undefined

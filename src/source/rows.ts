@@ -3,7 +3,7 @@
  *
  * Nothing is guessed: a value of another type fails the whole batch, with its row and column, before any of it counts.
  */
-import { CELL_BYTES, type Column, type ColumnBatch, type PhysicalType } from '../model/columns.ts'
+import type { Column, ColumnBatch, PhysicalType } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { didYouMean } from '../model/nearest.ts'
 import type { InputColumn } from '../model/plan.ts'
@@ -196,8 +196,6 @@ function asTyped(column: PushedColumn, input: InputColumn): Column | undefined {
   const array = column as NumericArray
   const type = PHYSICAL[array.constructor.name]
   if (type === undefined || !input.accepts.includes(type)) return undefined
-  // A decimal's cells are scaled integers; a plain integer column would be taken for one.
-  if (input.type === 'decimal' || CELL_BYTES[type] !== array.BYTES_PER_ELEMENT) return undefined
   return { name: input.name, type, values: new Uint8Array(array.buffer, array.byteOffset, array.byteLength) }
 }
 

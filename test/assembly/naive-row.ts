@@ -189,7 +189,11 @@ const SUM_BASE = -34
 const SQUARES_BASE = -68
 
 /** The exact sum as a whole number of 2^(32 * base). */
-function exactLimbs(events: readonly NaiveEvent[], state: StatePlan, partial: Numeric): { sum: bigint; squares: bigint } {
+function exactLimbs(
+  events: readonly NaiveEvent[],
+  state: StatePlan,
+  partial: Numeric,
+): { sum: bigint; squares: bigint } {
   const exact = naivePartial(events, state, { ...partial, sum: true, squares: true })
   if (exact.kind !== 'numeric') throw new Error('a numeric partial is no edge')
   const isFloat = state.columns[partial.column]!.type === 'float64'
@@ -199,7 +203,12 @@ function exactLimbs(events: readonly NaiveEvent[], state: StatePlan, partial: Nu
   }
 }
 
-function shapeOf(tiles: readonly (readonly NaiveEvent[])[], state: StatePlan, partial: PartialPlan, rowsWidth: number): Shape {
+function shapeOf(
+  tiles: readonly (readonly NaiveEvent[])[],
+  state: StatePlan,
+  partial: PartialPlan,
+  rowsWidth: number,
+): Shape {
   const none = { low: 0, high: 0 }
   if (partial.kind === 'edge') return { countWidth: 0, sum: none, squares: none }
   const column = state.columns[partial.column]!
@@ -208,8 +217,18 @@ function shapeOf(tiles: readonly (readonly NaiveEvent[])[], state: StatePlan, pa
   const exact = column.type === 'utf8' ? [] : tiles.map((events) => exactLimbs(events, state, partial))
   return {
     countWidth: differs ? rowsWidth : 0,
-    sum: partial.sum ? limbsOf(exact.map(({ sum }) => sum), base.sum) : none,
-    squares: partial.squares ? limbsOf(exact.map(({ squares }) => squares), base.squares) : none,
+    sum: partial.sum
+      ? limbsOf(
+          exact.map(({ sum }) => sum),
+          base.sum,
+        )
+      : none,
+    squares: partial.squares
+      ? limbsOf(
+          exact.map(({ squares }) => squares),
+          base.squares,
+        )
+      : none,
   }
 }
 
@@ -307,30 +326,33 @@ export function sealRow(row: Uint8Array): Uint8Array {
 }
 
 const MASK = 2n ** 64n - 1n
-const LANE_1 = 0x9e3779b185ebca87n
-const LANE_2 = 0xc2b2ae3d27d4eb4fn
+const MIX_1 = 0x9e3779b185ebca87n
+const MIX_2 = 0xc2b2ae3d27d4eb4fn
 
 /** The checksum of assembly/row.ts, on BigInts. */
 export function checksum(bytes: Uint8Array): number {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-  const mix = (lane: bigint, word: bigint) => {
-    const product = ((lane ^ word) * LANE_1) & MASK
-    return product ^ (product >> 32n)
+  const lanes: [sum: bigint, sumOfSums: bigint][] = [
+    [0n, 0n],
+    [0n, 0n],
+    [0n, 0n],
+    [0n, 0n],
+  ]
+  const add = (lane: [bigint, bigint], word: bigint) => {
+    lane[0] = (lane[0] + word) & MASK
+    lane[1] = (lane[1] + lane[0]) & MASK
   }
-  const lanes = [LANE_1, LANE_2, ~LANE_1 & MASK, BigInt(bytes.length) ^ LANE_2]
   let at = 0
   for (; at + 32 <= bytes.length; at += 32) {
-    for (let i = 0; i < 4; i++) lanes[i] = mix(lanes[i]!, view.getBigUint64(at + 8 * i, true))
+    for (let i = 0; i < 4; i++) add(lanes[i]!, view.getBigUint64(at + 8 * i, true))
   }
-  for (; at < bytes.length; at += 4) lanes[0] = mix(lanes[0]!, BigInt(view.getUint32(at, true)))
-  const rotate = (word: bigint, by: bigint) => ((word << by) | (word >> (64n - by))) & MASK
-  let sum = lanes[0]!
-  for (const [lane, by] of [
-    [1, 17n],
-    [2, 31n],
-    [3, 47n],
-  ] as const) {
-    sum = ((sum ^ rotate(lanes[lane]!, by)) * LANE_2) & MASK
+  for (; at < bytes.length; at += 4) add(lanes[0]!, BigInt(view.getUint32(at, true)))
+  let hash = (BigInt(bytes.length) * MIX_1) & MASK
+  for (const [sum, sumOfSums] of lanes) {
+    hash = ((hash ^ sum) * MIX_1) & MASK
+    hash ^= hash >> 32n
+    hash = ((hash ^ sumOfSums) * MIX_2) & MASK
+    hash ^= hash >> 29n
   }
-  return Number((sum ^ (sum >> 32n)) & 0xffffffffn)
+  return Number((hash ^ (hash >> 32n)) & 0xffffffffn)
 }

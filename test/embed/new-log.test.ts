@@ -48,7 +48,7 @@ describe('a log that is opened after the first answer', () => {
         engine.push([{ at: NOON - 1000, user: 'ada' }], { log: 'web' }),
         engine.getFeatures(question),
       ])
-      expect(['unknown_entity']).toEqual(before.rows[0]!.statuses)
+      expect(before.rows[0]!.statuses).toEqual(['unknown_entity'])
       await engine.flush()
       expect((await engine.getFeatures(question)).rows[0]).toEqual({ values: [1], statuses: ['ok'] })
     } finally {

@@ -1,4 +1,6 @@
 /** Events to stored rows with nothing but a core and a map in the place of the store: what tests of the core start from. */
+
+import { compileView } from '../../src/define/compile.ts'
 import {
   type Aggregation,
   type Columns,
@@ -19,9 +21,8 @@ import {
   varPop,
   varSamp,
 } from '../../src/define/dsl.ts'
-import { compileView } from '../../src/define/compile.ts'
 import { Core } from '../../src/engine/core.ts'
-import { Merger } from '../../src/engine/merger.ts'
+import type { Merger } from '../../src/engine/merger.ts'
 import type { CoreModule } from '../../src/engine/module.ts'
 import type { Shares } from '../../src/engine/program.ts'
 import type { ColumnBatch } from '../../src/model/columns.ts'
@@ -116,19 +117,7 @@ export function event(time: number, cells: NaiveEvent['cells'], key: readonly Ke
 }
 
 type Operation = (column: string, options: { readonly windows: readonly [Duration, ...Duration[]] }) => Aggregation
-const NUMERIC: readonly Operation[] = [
-  count,
-  sum,
-  mean,
-  min,
-  max,
-  varPop,
-  varSamp,
-  stddevPop,
-  stddevSamp,
-  first,
-  last,
-]
+const NUMERIC: readonly Operation[] = [count, sum, mean, min, max, varPop, varSamp, stddevPop, stddevSamp, first, last]
 const TEXTUAL: readonly Operation[] = [count, first, last]
 
 export type EveryOptions = Omit<Partial<ViewOptions>, 'aggregations' | 'source' | 'entity' | 'time'> & {

@@ -5,6 +5,7 @@ import { inspectRow, type PartialDescription, type RowDescription } from '../../
 import { loadCore } from '../../src/engine/module.ts'
 import { encodeKey, type KeyPart } from '../../src/model/key.ts'
 import type { StatePlan } from '../../src/model/plan.ts'
+import { checksum } from '../assembly/naive-row.ts'
 import { naiveAccept } from '../oracle/accept.ts'
 import { idOf, type NaiveEvent, timeOf, type Value, valueIn } from '../oracle/event.ts'
 import { fromDecimal, type Rational } from '../oracle/rational.ts'
@@ -117,34 +118,7 @@ describe('a stored row, inspected', () => {
 /** Puts the right checksum on a row: the one that the reader would have computed, asked out of it. */
 function seal(row: Uint8Array): void {
   const view = new DataView(row.buffer, row.byteOffset, row.byteLength)
-  view.setUint32(ROW_CHECKSUM_AT, checksumOf(row), true)
-}
-
-/** assembly/row.ts's sum, written a second time: 64-bit lanes by BigInt. */
-function checksumOf(row: Uint8Array): number {
-  const u64 = (value: bigint) => BigInt.asUintN(64, value)
-  const p = 0x9e37_79b1_85eb_ca87n
-  const q = 0xc2b2_ae3d_27d4_eb4fn
-  const body = row.subarray(16)
-  const view = new DataView(body.buffer, body.byteOffset, body.byteLength)
-  const step = (lane: bigint, word: bigint) => {
-    const product = u64((lane ^ word) * p)
-    return product ^ (product >> 32n)
-  }
-  let [a, b, c, d] = [p, q, u64(~p), BigInt(body.length) ^ q]
-  let at = 0
-  for (; at + 32 <= body.length; at += 32) {
-    a = step(a, view.getBigUint64(at, true))
-    b = step(b, view.getBigUint64(at + 8, true))
-    c = step(c, view.getBigUint64(at + 16, true))
-    d = step(d, view.getBigUint64(at + 24, true))
-  }
-  for (; at < body.length; at += 4) a = step(a, BigInt(view.getUint32(at, true)))
-  const turned = (word: bigint, by: bigint) => u64(word << by) | (word >> (64n - by))
-  a = u64((a ^ turned(b, 17n)) * q)
-  a = u64((a ^ turned(c, 31n)) * q)
-  a = u64((a ^ turned(d, 47n)) * q)
-  return Number((a ^ (a >> 32n)) & 0xffff_ffffn)
+  view.setUint32(ROW_CHECKSUM_AT, checksum(row.subarray(16)), true)
 }
 
 function keyOf(event: NaiveEvent, state: StatePlan): string {

@@ -23,6 +23,8 @@ interface World {
   readonly log: readonly number[]
   /** Requests that nobody waits for any more and that may still arrive. */
   pending: (() => void)[]
+  /** How many writes the lane had seen when it was taken, for each taking that a failover has not lost. */
+  takings: number[]
   isCalm: boolean
 }
 
@@ -51,10 +53,13 @@ class Process {
 /** The store as a process sees it: behind the turnstile. */
 function storeOf(world: World, process: Process): Store {
   const { random, weather, store } = world
-  const behind = Object.create(store) as Store & Record<string, unknown>
+  const behind: Record<string, unknown> = Object.create(store)
   const unavailable = () => new TilefoldError('STORE_UNAVAILABLE', 'cannot reach the store: so the weather has it')
   for (const method of METHODS) {
-    const request = store[method].bind(store) as (...given: unknown[]) => Promise<unknown>
+    const request = (...given: unknown[]) => {
+      if (method === 'takeLane') world.takings.push(store.writesOf(LANE))
+      return (store[method] as (...given: unknown[]) => Promise<unknown>).apply(store, given)
+    }
     behind[method] = async (...given: unknown[]) => {
       await process.wait(world)
       if (!world.isCalm && random.chance(weather.delayRequest)) {
@@ -69,7 +74,7 @@ function storeOf(world: World, process: Process): Store {
     }
   }
   Object.defineProperty(behind, 'writeBytesMax', { value: store.writeBytesMax })
-  return behind
+  return behind as unknown as Store
 }
 
 interface Resident {
@@ -160,7 +165,8 @@ async function own(world: World, process: Process, nonce: string): Promise<void>
     await process.wait(world)
     for (const [entity, resident] of residents) {
       if (!resident.isDirty && random.chance(weather.evict)) residents.delete(entity)
-      else if (resident.deltaStart === Number.POSITIVE_INFINITY && random.chance(weather.compact)) resident.isDirty = true
+      else if (resident.deltaStart === Number.POSITIVE_INFINITY && random.chance(weather.compact))
+        resident.isDirty = true
     }
     if (random.chance(weather.flush)) await flush()
   }
@@ -172,7 +178,7 @@ export async function playLaneHistory(seed: number, change: Partial<Weather> = {
   const weather = { ...drawWeather(random), ...change }
   const log = Array.from({ length: weather.events }, () => random.below(weather.entities))
   const store = createMemoryStore({ history: true, writeBytesMax: random.pick([50, 200, 65_536]) })
-  const world: World = { random, weather, store, log, pending: [], isCalm: false }
+  const world: World = { random, weather, store, log, pending: [], takings: [], isCalm: false }
   let owners: Process[] = []
   let nonces = 0
   let failure: unknown
@@ -191,8 +197,11 @@ export async function playLaneHistory(seed: number, change: Partial<Weather> = {
 
   for (let step = 0; step < weather.steps; step++) {
     if (random.chance(weather.failover)) {
-      const lost = random.chance(weather.failoverToTaking) ? writesSinceTaking(store) : 1 + random.below(weather.failoverDepth)
-      store.regress(LANE, Math.min(lost, store.writesOf(LANE)))
+      const writes = store.writesOf(LANE)
+      const toTaking = writes - (world.takings.at(-1) ?? writes)
+      const lost = random.chance(weather.failoverToTaking) ? toTaking : 1 + random.below(weather.failoverDepth)
+      store.regress(LANE, Math.min(lost, writes))
+      world.takings = world.takings.filter((taking) => taking < store.writesOf(LANE))
       world.pending = []
     }
     if (random.chance(0.2) && world.pending.length > 0) {
@@ -231,8 +240,4 @@ export async function playLaneHistory(seed: number, change: Partial<Weather> = {
     masks[key[0]!] = 0
   }
   return masks.every((mask) => mask === 0) ? 'right' : 'rows'
-}
-
-function writesSinceTaking(store: MemoryStore): number {
-  return store.writesSinceTaking(LANE)
 }

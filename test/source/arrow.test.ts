@@ -42,7 +42,13 @@ const draw = <T>(value: (row: number) => T) =>
   Array.from({ length: ROWS }, (_, row) => (row % 6 === 4 ? null : value(row)))
 
 const TEXTS = draw((row) =>
-  row % 3 === 0 ? '' : row % 3 === 1 ? `k${row % 9}` : `long enough to leave its view ${row} €😀`,
+  row % 3 === 0
+    ? ''
+    : row % 3 === 1
+      ? row % 2 === 0
+        ? 'twelve bytes'
+        : `k${row % 9}`
+      : `long enough to leave its view ${row} €😀`,
 )
 const CELLS = {
   i64: draw((row) => BigInt(row) * 2n ** 55n - 2n ** 62n),
@@ -292,21 +298,35 @@ describe('pushed tables', () => {
 
   it('may be sliced anywhere: bits and offsets start within bytes', () => {
     const table = allTypes()
-    for (const [from, to] of [
-      [0, 3],
-      [1, 9],
-      [7, 8],
-      [8, 30],
-      [13, 200],
-      [199, 200],
-      [5, 5],
-    ] as const) {
+    const ranges = Array.from({ length: 10 }, (_, from) => [from, from + 1, from + 8, from + 9, from + 23, ROWS - from])
+    for (const [from, to] of ranges.flatMap(([from, ...ends]) => [from!, ...ends].map((to) => [from!, to] as const))) {
       const cells: Cell[][] = INPUTS.map(() => [])
       for (const batch of arrowToBatches(table.slice(from, to), INPUTS, 0)) {
         for (const [index, part] of cellsOf(batch).entries()) cells[index]!.push(...part)
       }
       expect(cells, `${from}..${to}`).toEqual(EXPECTED.map((all) => all.slice(from, to)))
     }
+  })
+
+  it('may have dictionaries in pieces, with nulls in them', () => {
+    const type = new Dictionary(new Utf8(), new Int32())
+    const dictionary = vectorFromArray(['a', null, 'ccc'], new Utf8()).concat(
+      vectorFromArray(['', 'é', null], new Utf8()),
+    )
+    const indices = Int32Array.of(5, 4, 3, 2, 1, 0, 4, 2)
+    const data = makeData({
+      type,
+      length: 8,
+      nullCount: 1,
+      data: indices,
+      nullBitmap: Uint8Array.of(0b01111111),
+      dictionary,
+    })
+    const schema = new Schema([new Field('key', type, true)])
+    const batch = new RecordBatch(schema, makeData({ type: new Struct(schema.fields), length: 8, children: [data] }))
+    const expected = [null, 'é', '', 'ccc', null, 'a', 'é', null]
+    expect(cellsOf(arrowToBatches(batch, [input('key', 'utf8')], 0)[0]!)).toEqual([expected])
+    expect(cellsOf(arrowToBatches(batch.slice(3, 8), [input('key', 'utf8')], 0)[0]!)).toEqual([expected.slice(3)])
   })
 
   it('take their positions from a list or from a column', async () => {
@@ -430,6 +450,47 @@ describe('damaged Arrow files', () => {
       [...codes].sort().filter((code) => !['read', 'SOURCE_CORRUPT', 'COLUMN_MISSING', 'COLUMN_TYPE'].includes(code)),
     ).toEqual([])
     expect(codes).toContain('SOURCE_CORRUPT')
+  })
+
+  it('whose lists claim more than there is are refused before they are walked', async () => {
+    const good = split([ROWS], 'stream')
+    const metadata = new DataView(good.buffer, good.byteOffset).getUint32(4, true)
+    const messages = new Set<string>()
+    // Every small word of the schema's metadata, made huge: the lengths of its lists are among them.
+    for (let at32 = 8; at32 + 4 <= 8 + metadata; at32 += 4) {
+      const bytes = Uint8Array.from(good)
+      const cells = new DataView(bytes.buffer)
+      const word = cells.getUint32(at32, true)
+      if (word === 0 || word > 64) continue
+      cells.setUint32(at32, 0x0fffffff, true)
+      await readAll(readArrowStream(chunked(bytes, 4096), 'it', { inputs: SPLIT_INPUTS })).catch((error) => {
+        expect(error.code).toMatch(/^(SOURCE_CORRUPT|COLUMN_)/)
+        messages.add(error.message.replace(/\d+/g, 'N'))
+      })
+    }
+    expect([...messages]).toContain('cannot read it: a list claims N elements, more than bytes are left')
+  })
+
+  it('whose buffers lie outside their body are refused before they are cut', async () => {
+    const good = split([ROWS], 'stream')
+    // The first buffers of the batch: (0, 0) for no validity or (0, n); the second begins at a multiple of eight.
+    const found = new Set<string>()
+    for (let at8 = 8; at8 + 16 <= good.length; at8 += 8) {
+      const cells = new DataView(good.buffer, good.byteOffset)
+      if (cells.getBigInt64(at8 + 8, true) !== BigInt(ROWS * 8)) continue
+      const bytes = Uint8Array.from(good)
+      new DataView(bytes.buffer).setBigInt64(at8, 2n ** 40n, true)
+      await readAll(readArrowStream(chunked(bytes, 4096), 'it', { inputs: SPLIT_INPUTS })).catch((error) =>
+        found.add(error.message),
+      )
+    }
+    expect([...found].join()).toMatch(/a buffer of 1600 bytes at 1099511627776 lies outside a body of \d+/)
+  })
+
+  it('that go on behind their end mark are refused', async () => {
+    const bytes = Buffer.concat([split([ROWS], 'stream'), split([ROWS], 'stream')])
+    const error = await thrown(() => readAll(readArrowStream(chunked(bytes, 100), 'it', { inputs: SPLIT_INPUTS })))
+    expect(error.message).toMatch(/more bytes follow its end mark/)
   })
 
   it('are not CSV', async () => {

@@ -126,6 +126,20 @@ describe('JSON lines', () => {
       7125n,
       300n,
     ])
+    const tiny = await column(input('v', 'decimal', { scale: 3 }), [
+      '0e-5',
+      '1e-400',
+      '0.0',
+      '-1E-999',
+      '{"e-":0}',
+      '0',
+    ])
+    expect(tiny.positions).toEqual([0, 2, 5])
+    expect(tiny.rejects.map(({ message }) => message.replace(/^.*got /, '').replace(/, .*/, ''))).toEqual([
+      '"1e-400"',
+      '"-1E-999"',
+      'an object',
+    ])
     const times = await column(input('v', 'timestamp', { unit: 'ns' }), [
       '1600000000123456789',
       '1600000000999999999',

@@ -1,5 +1,6 @@
 /** Damaged Parquet: a coded error that names the file, never a hang, and the next good file is read as ever. */
 import { readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { TilefoldError } from '../../src/model/errors.ts'
@@ -104,6 +105,20 @@ describe('the decoder after a trap', () => {
   const trap = 'fixtures/events/decoder-trap.parquet'
   const inputs = [input('n', 'int64'), input('s', 'utf8'), input('v', 'float64')]
 
+  it('is another instance: the old one keeps what the trap left on its stack', async () => {
+    const require = createRequire(import.meta.url)
+    await read(at('snappy.parquet'))
+    const before = require('parquet-wasm')
+    await thrown(() => readAll(createParquetSource({ log: 'test', paths: [trap], inputs }).read(0)))
+    await read(at('snappy.parquet'))
+    const after = require('parquet-wasm')
+    expect(after).not.toBe(before)
+    // Damage that the decoder itself notices is no reason.
+    writeFileSync(at('noticed.parquet'), readFileSync(at('snappy.parquet')).fill(0xff, 60, 90))
+    expect((await thrown(() => read(at('noticed.parquet')))).code).toBe('SOURCE_CORRUPT')
+    expect(require('parquet-wasm')).toBe(after)
+  })
+
   it('is a fresh one: good files read on, before, between and after', async () => {
     const good = at('snappy.parquet')
     const groups = await listRowGroups([good])
@@ -168,13 +183,20 @@ describe('counts that disagree', () => {
 
 describe('files that are something else', () => {
   it.each([
-    ['empty', ''],
-    ['text', 'date,delay\n2001-01-01,5\n'],
-    ['a magic word alone', 'PAR1'],
-    ['an encrypted footer', `${'PAR1'.padEnd(40, '.')}PARE`],
-    ['a footer longer than the file', `PAR1${'.'.repeat(40)}\xff\xff\xff\x7fPAR1`],
-    ['a footer of nothing', `PAR1\x00\x01\x00\x00\x00PAR1`],
-  ])('%s', async (_, text) => {
-    expect(await outcome(Buffer.from(text, 'latin1'), text)).toBe('SOURCE_CORRUPT')
+    ['empty', '', /does not end as a Parquet file does; got "", expected "PAR1"/],
+    ['text', 'date,delay\n2001-01-01,5\n', /got "1,5\\n", expected "PAR1"/],
+    ['a magic word alone', 'PAR1', /does not end as/],
+    ['an encrypted footer', `${'PAR1'.padEnd(40, '.')}PARE`, /its footer is encrypted/],
+    [
+      'a footer longer than the file',
+      `PAR1${'.'.repeat(40)}\xff\xff\xff\x7fPAR1`,
+      /claims 2147483647 bytes, at most 40/,
+    ],
+    ['a footer of nothing', `PAR1\x00\x01\x00\x00\x00PAR1`, /rows, schema or row groups are not in it/],
+  ])('%s', async (_, text, message) => {
+    writeFileSync(at('other.parquet'), Buffer.from(text, 'latin1'))
+    const error = await thrown(() => read(at('other.parquet')))
+    expect(error.code).toBe('SOURCE_CORRUPT')
+    expect(error.message).toMatch(message)
   })
 })
