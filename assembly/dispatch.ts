@@ -4,12 +4,13 @@
 import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
 import { PartialPlan, accBytes, column, partial, partialCount } from './plan'
 import { register } from './columns'
-import { Run, cellAt, shapeOf } from './partials/partial'
+import { Run, boundOf, cellAt, shapeOf, shapesAreBounds } from './partials/partial'
 import {
   numericAddAcc,
   numericAddEvents,
   numericAddSlot,
   numericAddTiles,
+  numericBoundShape,
   numericCellBytes,
   numericCopyTile,
   numericDropAcc,
@@ -182,6 +183,23 @@ export function measureAcc(acc: usize): void {
     if (plan.kind == PARTIAL_NUMERIC) numericMeasureAcc(plan, shapeOf(i), at, rows)
     else shapeTextBytes += edgeTextOfAcc(plan, at)
   }
+}
+
+/** Bounds what stored tiles of `run` can still add to what was measured so far. */
+export function boundShapes(run: Run): void {
+  boundRowsWidth = max(shapeRowsWidth, run.rowsWidth)
+  for (let i = 0; i < partialCount; i++) {
+    const plan = partial(i)
+    if (plan.kind == PARTIAL_NUMERIC) numericBoundShape(plan, shapeOf(i), boundOf(i), run.params)
+    else numericInitShape(boundOf(i))
+  }
+}
+
+let boundRowsWidth: i32 = 4
+
+/** Measuring further tiles of the bounded run can't change the shape. */
+export function isMeasured(): bool {
+  return shapeRowsWidth == boundRowsWidth && shapesAreBounds(partialCount)
 }
 
 export function measureTile(run: Run, tile: usize): void {

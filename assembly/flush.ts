@@ -68,10 +68,12 @@ import {
   addEvents,
   addSlot,
   addTiles,
+  boundShapes,
   copyTile,
   dropAccs,
   initAcc,
   initShapes,
+  isMeasured,
   measureAcc,
   measureTile,
   shapeRowsWidth,
@@ -635,13 +637,27 @@ function writeRawRun(): void {
   outEnd += (RUN_HEADER_BYTES as usize) + body + (heapBytes as usize)
 }
 
-function writeTileRun(index: i32, list: usize, first: i32, end: i32, old: Run): void {
+/** The smallest shape that fits all entries. Mostly the new tiles and a few old ones settle it. */
+function measureEntries(list: usize, first: i32, end: i32, old: Run): void {
   initShapes()
   for (let i = first; i < end; i++) {
     const entry = entryAt(list, i)
     if (entry.acc != 0) measureAcc(entry.acc)
-    else measureTile(changetype<Run>(entry.run), entry.tile)
+    else if (entry.run != changetype<usize>(old)) measureTile(changetype<Run>(entry.run), entry.tile)
   }
+  if (changetype<usize>(old) == 0 || old.count == 0) return
+  // Text has to be counted in full.
+  const mayStop = !keepsText()
+  boundShapes(old)
+  for (let i = end - 1; i >= first; i--) {
+    if (mayStop && isMeasured()) return
+    const entry = entryAt(list, i)
+    if (entry.acc == 0 && entry.run == changetype<usize>(old)) measureTile(old, entry.tile)
+  }
+}
+
+function writeTileRun(index: i32, list: usize, first: i32, end: i32, old: Run): void {
+  measureEntries(list, first, end, old)
   const rowsWidth = shapeRowsWidth
   const heapBytes = (shapeTextBytes + 3) & ~3
   const head = (RUN_HEADER_BYTES as usize) + runParamBytes

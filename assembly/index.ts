@@ -31,7 +31,7 @@ import {
   sortDelta,
   uniteRows,
 } from './flush'
-import { infosAt, mergeEntities, readFeatures, statusesAt, valuesAt } from './merge'
+import { infosAt, mergeEntities, readFeatures, statusesAt, sweepLast, valuesAt } from './merge'
 
 /** The host refuses another number. */
 export const abiVersion: i32 = ABI_VERSION
@@ -334,6 +334,11 @@ export function anonymise(): void {
 /** See mergeEntities in merge.ts. */
 export function merge(count: i32, asOfs: usize, rows: usize, rowCount: i32): void {
   mergeEntities(count, asOfs, rows, rowCount)
+}
+
+/** The sweep alone, for the bench: see sweepLast in merge.ts. */
+export function sweepAgain(times: i32): void {
+  sweepLast(times)
 }
 
 export function infos(): usize {

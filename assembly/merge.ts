@@ -302,6 +302,20 @@ export function mergeEntities(count: i32, asOfs: usize, rows: usize, rowCount: i
   }
 }
 
+/**
+ * The sweep alone, for the bench: the last row that was merged, into all windows, `times` times; no opening, no rounding.
+ */
+export function sweepLast(times: i32): void {
+  const row = changetype<Row>(opened)
+  for (let time = 0; time < times; time++) {
+    for (let i = 0; i < windowCount; i++) initAcc(accOf(i))
+    tooOldFrom = windowCount
+    sweep(row)
+    for (let i = 1; i < windowCount; i++) addAcc(accOf(i), accOf(i - 1))
+  }
+  dropAccs(accsAt, windowCount)
+}
+
 function reserveResults(count: i32): void {
   if (count <= entityRoom) return
   const cells = (entityRoom as usize) * (featureCount as usize)

@@ -948,6 +948,24 @@ export function numericMeasureAcc(plan: PartialPlan, shape: Shape, acc: usize, r
   }
 }
 
+/** The union of what was measured so far and of a run's parameters. */
+export function numericBoundShape(plan: PartialPlan, shape: Shape, bound: Shape, params: usize): void {
+  const param = paramOf(plan, params)
+  bound.countsDiffer = shape.countsDiffer | ((load<u8>(param, NUMERIC_PARAM_N_WIDTH) != 0) as i32)
+  bound.sumLow = shape.sumLow
+  bound.sumHigh = shape.sumHigh
+  bound.squaresLow = shape.squaresLow
+  bound.squaresHigh = shape.squaresHigh
+  if (paramSumLimbs(param) != 0) {
+    bound.sumLow = min(shape.sumLow, paramSumBase(param))
+    bound.sumHigh = max(shape.sumHigh, paramSumBase(param) + paramSumLimbs(param))
+  }
+  if (paramSquaresLimbs(param) != 0) {
+    bound.squaresLow = min(shape.squaresLow, paramSquaresBase(param))
+    bound.squaresHigh = max(shape.squaresHigh, paramSquaresBase(param) + paramSquaresLimbs(param))
+  }
+}
+
 export function numericMeasureTile(plan: PartialPlan, shape: Shape, run: Run, cell: usize, rows: i64): void {
   const param = paramOf(plan, run.params)
   measureCount(shape, cellCount(param, cell, rows), rows)

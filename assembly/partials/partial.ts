@@ -39,9 +39,20 @@ export class Shape {
 
 export const SHAPE_BYTES: usize = 20
 const shapes = memory.data(128 * 20)
+const bounds = memory.data(128 * 20)
 
 export function shapeOf(index: i32): Shape {
   return changetype<Shape>(shapes + (index as usize) * SHAPE_BYTES)
+}
+
+/** What the shape can grow to at the most. */
+export function boundOf(index: i32): Shape {
+  return changetype<Shape>(bounds + (index as usize) * SHAPE_BYTES)
+}
+
+/** Has everything measured so far reached the bounds of `count` partials? Then no further tile can widen it. */
+export function shapesAreBounds(count: i32): bool {
+  return memory.compare(shapes, bounds, (count as usize) * SHAPE_BYTES) == 0
 }
 
 /** A run of a row while it is read: addresses are good while the row's bytes stay where they are. */

@@ -18,7 +18,7 @@ import type { Column, ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { liveLane } from '../model/view-layout.ts'
-import { type LayoutSeat, openGeneration, openLog } from '../registry/layouts.ts'
+import { type LayoutSeat, type OpenGeneration, openGeneration, openLog } from '../registry/layouts.ts'
 import type { FeatureQuery } from '../serve/api.ts'
 import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
 import type { FeatureAnswer } from '../serve/respond.ts'
@@ -206,8 +206,10 @@ export class Engine {
 
   /** How records ended, by view, for one log. */
   async counters(log: string): Promise<ReadonlyMap<string, Counters>> {
-    const open = await this.#logs.get(log)
-    return new Map((open?.handles ?? []).map((handle) => [handle.spec.view, handle.status.counters]))
+    const handles = (await this.#logs.get(log))?.handles ?? []
+    const byState = new Map(handles.map((handle) => [handle.spec.stateHash, handle.status.counters]))
+    const counted = this.plans.filter((plan) => byState.has(plan.stateHash))
+    return new Map(counted.map((plan) => [plan.view, byState.get(plan.stateHash)!]))
   }
 
   /** Flushes, stops the threads, closes a store it opened. */
@@ -251,7 +253,16 @@ export class Engine {
       )
     }
     const handles: IngestHandle[] = []
-    for (const plan of plans) handles.push(...(await this.#openView(plan, name)))
+    for (const plan of plans) {
+      const opened = await openLog(this.#seat, plan, {
+        name,
+        shards: this.#options.shards ?? Math.max(1, this.#pool.threads),
+        notAfterMs: this.#clock(),
+      })
+      // Views of one state share its rows: their lanes have one owner.
+      if (handles.some((handle) => handle.spec.stateHash === plan.stateHash)) continue
+      handles.push(...(await this.#openState(plan, name, opened)))
+    }
     // The lanes may be new: a flush must show in the very next answer.
     this.#reader.expireLayouts()
     const inputs = [...new Map(plans.flatMap((plan) => plan.state.inputs).map((input) => [input.name, input])).values()]
@@ -267,12 +278,7 @@ export class Engine {
     }
   }
 
-  async #openView(plan: Plan, log: string): Promise<IngestHandle[]> {
-    const { layout, generation } = await openLog(this.#seat, plan, {
-      name: log,
-      shards: this.#options.shards ?? Math.max(1, this.#pool.threads),
-      notAfterMs: this.#clock(),
-    })
+  async #openState(plan: Plan, log: string, { layout, generation }: OpenGeneration): Promise<IngestHandle[]> {
     const { shards: laneCount, notAfterMs } = generation.logs.find((each) => each.name === log)!
     const shards = shardsOf(this.#pool.threads, this.plans.length, laneCount)
     const handles: IngestHandle[] = []

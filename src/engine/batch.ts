@@ -88,11 +88,14 @@ export function columnsFor(inputs: readonly InputColumn[], batch: ColumnBatch): 
   })
 }
 
-/** Bytes of a text column's cells that belong to the batch: from its first offset to its last. */
-function textRange(column: Column, length: number): [from: number, to: number] {
-  const offsets = column.offsets
-  expectRoom(column.name, 'offsets', offsets?.length ?? 0, length + 1, length)
-  const [from, to] = [offsets![0]!, offsets![length]!]
+/** The offsets of a column without rows, which need not have any. */
+const NO_OFFSETS = new Int32Array(1)
+
+/** A text column's offsets, and the bytes that belong to the batch: from the first offset to the last. */
+function textOf(column: Column, length: number): { offsets: Int32Array; from: number; to: number } {
+  const offsets = length === 0 ? NO_OFFSETS : (column.offsets ?? NO_OFFSETS)
+  expectRoom(column.name, 'offsets', offsets.length, length + 1, length)
+  const [from, to] = [offsets[0]!, offsets[length]!]
   if (from < 0 || to < from) {
     throw new TilefoldError(
       'BATCH_INVALID',
@@ -100,7 +103,7 @@ function textRange(column: Column, length: number): [from: number, to: number] {
     )
   }
   expectRoom(column.name, 'bytes of text', column.values.length, to, length)
-  return [from, to]
+  return { offsets, from, to }
 }
 
 /** Throws BATCH_INVALID where a buffer is shorter than the rows need: what lies behind it is somebody else's. */
@@ -125,12 +128,11 @@ export function writeBatch(core: CoreExports, columns: readonly Column[], batch:
   }
   const descriptors = columns.map((column) => {
     const bit = column.bitOffset ?? 0
-    const bitmapBytes = (bit + n + 7) >> 3
+    const bitmapBytes = n === 0 ? 0 : (bit + n + 7) >> 3
     if (column.validity) expectRoom(column.name, 'bytes of validity', column.validity.length, bitmapBytes, n)
     const valid = column.validity ? place(column.validity.subarray(0, bitmapBytes)) : 0
     if (column.type === 'utf8') {
-      const [from, to] = textRange(column, n)
-      const offsets = column.offsets!
+      const { offsets, from, to } = textOf(column, n)
       const offsetBytes = new Uint8Array(offsets.buffer, offsets.byteOffset, (n + 1) * 4)
       return {
         column,

@@ -61,6 +61,7 @@ export interface CoreExports {
   uniteStoredRows(a: number, aBytes: number, b: number, bBytes: number): number
   anonymise(): void
   merge(count: number, asOfs: number, rows: number, rowCount: number): void
+  sweepAgain(times: number): void
   infos(): number
   statuses(): number
   values(): number

@@ -48,7 +48,7 @@ import {
   type Store,
   type StoredRow,
 } from '../store/port.ts'
-import { appliedOf, describeLane, judgeRead, segmentHash } from '../store/rules.ts'
+import { appliedOf, describeLane, judgeRead, segmentHash, writtenRecord } from '../store/rules.ts'
 
 export interface LaneOwnerOptions {
   readonly store: Store
@@ -239,21 +239,11 @@ export class LaneOwner {
     // The empty checkpoint a lane starts from: without it a crash in the first flush would leave a lane that can't start.
     const first = this.#hasCheckpoint ? {} : { checkpoint: { position: -1, segments: [] } }
     const whole: LaneWrite = { ...first, ...change, flushingTo, layoutVersion: this.#layoutVersion }
-    const { token, sequence } = this.#record
     const outcome = await this.#tryWrite(whole)
     if (outcome === 'fenced') throw this.#fenced()
     if (outcome === 'regressed') throw this.#regressed()
     this.#hasCheckpoint = true
-    const marker =
-      change.marker !== undefined && change.marker.position >= this.#record.marker ? change.marker : undefined
-    this.#record = {
-      token,
-      sequence: sequence + 1,
-      marker: marker?.position ?? this.#record.marker,
-      markerHash: marker?.hash ?? this.#record.markerHash,
-      flushingTo,
-      layoutVersion: Math.max(this.#record.layoutVersion, this.#layoutVersion),
-    }
+    this.#record = writtenRecord(this.#record, whole)
   }
 
   async #tryWrite(change: LaneWrite) {

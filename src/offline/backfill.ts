@@ -84,7 +84,7 @@ export async function backfill(options: BackfillOptions): Promise<BackfillReport
   if (finished) await finish(options, handles)
   const views = plans.map((plan) => ({
     view: plan.view,
-    counters: handles.find((handle) => handle.spec.view === plan.view)!.status.counters,
+    counters: handles.find((handle) => handle.spec.stateHash === plan.stateHash)!.status.counters,
   }))
   await Promise.all(handles.map((handle) => handle.drop()))
   return { finished, rows, startedAt, views }
@@ -107,6 +107,8 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
         { endPosition: generation.history.endPosition },
       )
     }
+    // Views of one state share its rows: their lanes have one owner.
+    if (handles.some((handle) => handle.spec.stateHash === plan.stateHash)) continue
     const lanes = Array.from({ length: generation.history.lanes }, (_, i) => historyLane(i))
     const shards = shardsOf(pool.threads, plans.length, lanes.length)
     for (let shard = 0; shard < shards; shard++) {
@@ -162,7 +164,7 @@ async function lookAhead(options: BackfillOptions, handles: readonly IngestHandl
 
 async function finish(options: BackfillOptions, handles: readonly IngestHandle[]): Promise<void> {
   for (const plan of options.plans) {
-    const own = handles.filter((handle) => handle.spec.view === plan.view)
+    const own = handles.filter((handle) => handle.spec.stateHash === plan.stateHash)
     const position = Math.max(...own.map((handle) => handle.status.applied))
     const sequences: number[] = []
     for (const handle of own) for (const [lane, sequence] of handle.status.sequences) sequences[lane] = sequence

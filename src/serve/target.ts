@@ -1,7 +1,8 @@
 /** Where the rows of a view are: the generation a layout points to, and its lanes by name, worked out once per layout. */
 import { TilefoldError } from '../model/errors.ts'
-import type { Plan, StatePlan } from '../model/plan.ts'
+import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, generationOf, historyLane, liveLane, type ViewLayout } from '../model/view-layout.ts'
+import { changedFields } from '../registry/layouts.ts'
 import type { LaneName } from '../store/port.ts'
 
 export interface ViewTarget {
@@ -63,9 +64,4 @@ function changed(plan: Plan, generation: GenerationLayout): TilefoldError {
       `got state ${generation.stateHash}, expected ${plan.stateHash} (they differ in ${fields.join(', ') || 'nothing named'})`,
     { view: plan.view, served: generation.stateHash, defined: plan.stateHash, fields },
   )
-}
-
-function changedFields(defined: StatePlan, served: StatePlan): string[] {
-  const names = new Set([...Object.keys(defined), ...Object.keys(served)]) as Set<keyof StatePlan>
-  return [...names].filter((name) => JSON.stringify(defined[name]) !== JSON.stringify(served[name]))
 }

@@ -17,11 +17,12 @@
  * `transactionSync`, 11-12 for `transaction` and `batch`, which can neither be aborted nor report a full disk plainly.
  * Reads copy nothing of their own: a row is handed out in lmdb's buffer, which the next read overwrites.
  */
-import { existsSync, mkdirSync, statfsSync, statSync } from 'node:fs'
+import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { open } from 'lmdb'
-import { type ErrorCode, TilefoldError } from '../model/errors.ts'
+import { TilefoldError } from '../model/errors.ts'
 import { guardWrite, type WriteGuard } from './guard.ts'
+import { coded } from './lmdb-error.ts'
 import { checkDataFile } from './lmdb-file.ts'
 import {
   endOf,
@@ -461,28 +462,4 @@ function viewOf(bytes: Buffer | undefined): Uint8Array | undefined {
 /** lmdb takes the address of the bytes, which it cannot for memory shared between threads. */
 function plain(bytes: Uint8Array): Uint8Array {
   return bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
-}
-
-/** MDB_CORRUPTED, MDB_PAGE_NOTFOUND, MDB_INVALID, MDB_VERSION_MISMATCH, MDB_INCOMPATIBLE. */
-const FORMAT_ERRORS = new Set([-30796, -30797, -30793, -30794, -30784])
-/** EIO, EFBIG, ENOSPC, EDQUOT: LMDB reports a write that was cut short by a full disk as EIO. */
-const SPACE_ERRORS = new Set([5, 27, 28, 122])
-
-function coded(error: unknown, verb: string, path: string): unknown {
-  if (error instanceof TilefoldError || !(error instanceof Error)) return error
-  const { code } = error as { code?: unknown }
-  // What is neither the system's nor LMDB's is a bug or comes from a sink: pass it on as it is.
-  if (typeof code !== 'number' && typeof code !== 'string') return error
-  const kind: ErrorCode = FORMAT_ERRORS.has(code as number) ? 'STORE_FORMAT' : 'STORE_UNAVAILABLE'
-  const hint = SPACE_ERRORS.has(code as number) ? `; ${freeBytes(path)} bytes are free there` : ''
-  return new TilefoldError(kind, `cannot ${verb}: ${error.message}${hint}`, { path }, { cause: error })
-}
-
-function freeBytes(path: string): number | string {
-  try {
-    const { bavail, bsize } = statfsSync(path)
-    return bavail * bsize
-  } catch {
-    return 'an unknown number of'
-  }
 }

@@ -1,5 +1,6 @@
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, it } from 'vitest'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
@@ -12,6 +13,7 @@ import {
   makeFolder,
   makeOrders,
   ORDERS_YAML,
+  type Order,
   runProcess,
   spawnCli,
   toLines,
@@ -43,7 +45,8 @@ const ndjson = writeIn(folder, 'orders.ndjson', toLines(orders))
 const parquet = writeIn(folder, 'orders.parquet', toParquet(orders))
 
 function backfill(store: string, ...args: string[]) {
-  return cli(['backfill', ...args, '-f', definitions, '--store', store, '--threads', '0'])
+  const threads = args.includes('--threads') ? [] : ['--threads', '0']
+  return cli(['backfill', ...args, '-f', definitions, '--store', store, ...threads])
 }
 
 describe('tilefold backfill', () => {
@@ -130,68 +133,95 @@ describe('tilefold backfill', () => {
 })
 
 describe('a backfill that is stopped', () => {
-  // Large enough to be met in the middle: some seconds of JSON.
-  const many = makeOrders(400_000, Date.UTC(2017, 0, 1))
-  const large = writeIn(folder, 'large.ndjson', toLines(many))
-  const late = new Date(Date.parse(many.at(-1)!.at) + 60_000).toISOString().replace('.000Z', 'Z')
-
-  /** Resolves when the process has said how far it is. */
-  async function begun(child: ReturnType<typeof spawnCli>): Promise<void> {
-    let text = ''
-    child.stderr!.setEncoding('utf8')
-    while (!/events/.test(text)) {
-      await new Promise<void>((done) => child.stderr!.once('data', (more: string) => ((text += more), done())))
-    }
-  }
-
-  it('ends with 130, says how to go on, and goes on', async () => {
-    const here = makeFolder()
-    writeFileSync(join(here, 'tilefold.yaml'), ORDERS_YAML)
-    const child = spawnCli(['backfill', large, '--threads', '1'], here)
-    const end = ended(child)
-    await begun(child)
-    child.kill('SIGINT')
-    const stopped = await end
-    expect(stopped.stderr + stopped.stdout).toContain('call the same again to go on')
-    expect(stopped).toMatchObject({ code: 130, signal: null })
+  it('stores what is folded, ends with 130, says how to go on, and goes on', async () => {
+    const many = makeOrders(30_000, Date.UTC(2024, 0, 1))
+    const file = writeIn(folder, 'many.ndjson', toLines(many))
+    const late = instantBehind(many)
+    const store = newStore()
+    // The first line of progress comes with the first batch.
+    let send: ((signal: 'SIGINT') => void) | undefined
+    const stopped = await cli(['backfill', file, '-f', definitions, '--store', store, '--threads', '1'], {
+      isTTY: true,
+      onListening: (each) => {
+        send = each
+      },
+      onStderr: () => send?.('SIGINT'),
+    })
+    expect(stopped.code).toBe(130)
+    expect(stopped.stderr).toContain('call the same again to go on')
 
     // Nothing of it can be seen before all of it is there.
-    const early = await runProcess(['get', 'orders_by_customer', '--entity', 'customer=ada', '-o', 'json'], here)
+    const early = await cli([
+      'get',
+      'orders_by_customer',
+      '--entity',
+      'customer=ada',
+      '-f',
+      definitions,
+      '--store',
+      store,
+      '-o',
+      'json',
+    ])
     expect(errorOf(early).code).toBe('VIEW_NOT_READY')
 
-    const rest = await runProcess(['backfill', large, '--threads', '1', '-o', 'json'], here)
+    const rest = await backfill(store, file, '-o', 'json')
     expect(rest.code).toBe(0)
     const summary = JSON.parse(rest.stdout) as { started_at: number; rows: number; views: { applied: number }[] }
     expect(summary.started_at).toBeGreaterThan(0)
     expect(summary.started_at + summary.rows).toBe(many.length)
     expect(summary.views[0]!.applied).toBe(many.length)
     for (const customer of CUSTOMERS.slice(0, 3)) {
-      const values = await askValues(join(here, '.tilefold'), join(here, 'tilefold.yaml'), customer, late)
-      expect(values, customer).toEqual(expectedValues(many, customer, late))
+      expect(await askValues(store, definitions, customer, late), customer).toEqual(
+        expectedValues(many, customer, late),
+      )
     }
   })
 
-  it('loses and doubles nothing when it is killed, twice', async () => {
-    const here = makeFolder()
-    writeFileSync(join(here, 'tilefold.yaml'), ORDERS_YAML)
-    for (let i = 0; i < 2; i++) {
-      const child = spawnCli(['backfill', large, '--threads', '1'], here)
+  it('loses and doubles nothing when its process is killed, again and again', async () => {
+    const many = makeOrders(400_000, Date.UTC(2017, 0, 1))
+    const file = writeIn(folder, 'large.ndjson', toLines(many))
+    const late = instantBehind(many)
+    const store = newStore()
+    const args = ['backfill', file, '-f', definitions, '--store', store, '--threads', '1']
+    const signals: (string | null)[] = []
+    for (const waitMs of [0, 150, 300]) {
+      const child = spawnCli(args, folder)
       const end = ended(child)
-      await begun(child)
+      while (!existsSync(join(store, 'data.mdb')) && child.exitCode === null) await delay(5)
+      await delay(waitMs)
       child.kill('SIGKILL')
-      expect((await end).signal).toBe('SIGKILL')
+      signals.push((await end).signal)
     }
-    const rest = await runProcess(['backfill', large, '--threads', '1', '-o', 'json'], here)
-    expect(JSON.parse(rest.stdout)).toMatchObject({
-      finished: true,
-      views: [{ consumed: many.length, applied: many.length }],
-    })
+    // A machine may be fast, but the first is killed as soon as there is a store.
+    expect(signals[0]).toBe('SIGKILL')
+    const rest = await runProcess([...args, '-o', 'json'], folder)
+    expect(rest.stderr).not.toContain('error')
+    expect(JSON.parse(rest.stdout)).toMatchObject({ finished: true })
     for (const customer of CUSTOMERS.slice(0, 3)) {
-      const values = await askValues(join(here, '.tilefold'), join(here, 'tilefold.yaml'), customer, late)
-      expect(values, customer).toEqual(expectedValues(many, customer, late))
+      expect(await askValues(store, definitions, customer, late), customer).toEqual(
+        expectedValues(many, customer, late),
+      )
     }
   })
+
+  it('stops at a signal as a process, too', async () => {
+    const file = writeIn(folder, 'large.ndjson', toLines(makeOrders(400_000, Date.UTC(2017, 0, 1))))
+    const store = newStore()
+    const child = spawnCli(['backfill', file, '-f', definitions, '--store', store, '--threads', '1'], folder)
+    const end = ended(child)
+    while (!existsSync(join(store, 'data.mdb')) && child.exitCode === null) await delay(5)
+    await delay(100)
+    child.kill('SIGTERM')
+    const { code, stdout, stderr } = await end
+    expect(code, stderr).toBe(143)
+    expect(stdout).toContain('orders_by_customer')
+  })
 })
+
+function instantBehind(rows: readonly Order[]): string {
+  return new Date(Date.parse(rows.at(-1)!.at) + 60_000).toISOString()
+}
 
 describe('bad input', () => {
   async function refused(store: string, ...args: string[]) {
@@ -311,31 +341,15 @@ describe('bad input', () => {
     expect(await askValues(store, definitions, 'ada', asOf)).toEqual(expectedValues(orders, 'ada', asOf))
   })
 
-  it('a new window over kept tiles is no such change', async () => {
+  it('a new feature over the same state is no such change', async () => {
     const store = newStore()
     await backfill(store, ndjson)
-    const wider = writeIn(folder, 'wider.yaml', ORDERS_YAML.replace('windows: [1h, 24h]', 'windows: [1h, 12h, 24h]'))
-    const outcome = await cli([
-      'get',
-      'orders_by_customer:count_12h',
-      '--entity',
-      'customer=ada',
-      '--as-of',
-      asOf,
-      '-f',
-      wider,
-      '--store',
-      store,
-      '-o',
-      'json',
-    ])
+    const wider = writeIn(folder, 'wider.yaml', `${ORDERS_YAML}      - { op: mean, column: amount, windows: [24h] }\n`)
+    const ask = ['get', 'orders_by_customer:amount_mean_24h', '--entity', 'customer=ada', '--as-of', asOf]
+    const outcome = await cli([...ask, '-f', wider, '--store', store, '-o', 'json'])
     expect(outcome.code, outcome.stderr).toBe(0)
-    const endMs = Date.parse(asOf)
-    const within = orders.filter(({ at, customer }) => {
-      const ms = Date.parse(at)
-      return customer === 'ada' && ms < endMs && ms >= Math.floor((endMs - 12 * 3_600_000) / 3_600_000) * 3_600_000
-    })
-    expect(JSON.parse(outcome.stdout)).toMatchObject({ rows: [{ values: [within.length], statuses: ['ok'] }] })
+    const [, count, sum] = expectedValues(orders, 'ada', asOf)
+    expect(JSON.parse(outcome.stdout)).toMatchObject({ rows: [{ values: [sum! / count!], statuses: ['ok'] }] })
   })
 
   it('a second writer on one directory', async () => {

@@ -24,6 +24,7 @@ export interface CliOptions {
   /** Called with the function that sends a signal, once the command listens for one. */
   readonly onListening?: (send: (signal: Signal) => void) => void
   readonly onStdout?: (text: string) => void
+  readonly onStderr?: (text: string) => void
 }
 
 /** Runs a command in this process. */
@@ -45,6 +46,7 @@ export async function cli(args: readonly string[], options: CliOptions = {}): Pr
       isTTY: options.isTTY,
       write: (text) => {
         stderr += text
+        options.onStderr?.(text)
       },
     },
     env: options.env ?? {},
