@@ -31,7 +31,7 @@ import {
   sortDelta,
   uniteRows,
 } from './flush'
-import { infosAt, mergeEntities, readFeatures, statusesAt, sweepLast, valuesAt } from './merge'
+import { infosAt, mergeEntities, openForSweep, readFeatures, statusesAt, sweepRows, valuesAt } from './merge'
 
 /** The host refuses another number. */
 export const abiVersion: i32 = ABI_VERSION
@@ -336,9 +336,13 @@ export function merge(count: i32, asOfs: usize, rows: usize, rowCount: i32): voi
   mergeEntities(count, asOfs, rows, rowCount)
 }
 
-/** The sweep alone, for the bench: see sweepLast in merge.ts. */
-export function sweepAgain(times: i32): void {
-  sweepLast(times)
+/** The sweep alone, for the bench: openForSweep and sweepRows in merge.ts. */
+export function openSwept(index: i32, count: i32, at: usize, bytes: u32): i32 {
+  return openForSweep(index, count, at, bytes)
+}
+
+export function sweepSwept(count: i32, times: i32, asOfMs: f64): void {
+  sweepRows(count, times, asOfMs as i64)
 }
 
 export function infos(): usize {

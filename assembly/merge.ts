@@ -40,7 +40,7 @@ import {
 import { accBytes, headKind, level, levelCount, partial } from './plan'
 import { allocate, release } from './arena'
 import { addAcc, addEvents, addTiles, dropAccs, initAcc, lower } from './dispatch'
-import { Row, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
+import { OPEN_ROW_BYTES, Row, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
 import { Run } from './partials/partial'
 
 let windowCount: i32 = 0
@@ -302,18 +302,29 @@ export function mergeEntities(count: i32, asOfs: usize, rows: usize, rowCount: i
   }
 }
 
-/**
- * The sweep alone, for the bench: the last row that was merged, into all windows, `times` times; no opening, no rounding.
- */
-export function sweepLast(times: i32): void {
-  const row = changetype<Row>(opened)
+let sweptAt: usize = 0
+let sweptRoom: i32 = 0
+
+/** Opens a row for `sweepRows`, for the bench: row number `index` of at most `count`. Returns 0 or an ERROR_. */
+export function openForSweep(index: i32, count: i32, at: usize, bytes: u32): i32 {
+  if (sweptRoom < count) {
+    sweptAt = allocate((count as usize) * OPEN_ROW_BYTES)
+    sweptRoom = count
+  }
+  return openRow(at, bytes, changetype<Row>(sweptAt + (index as usize) * OPEN_ROW_BYTES))
+}
+
+/** The sweep alone, for the bench: `times` opened rows in turn, each into all windows, without opening and rounding. */
+export function sweepRows(count: i32, times: i32, asOfMs: i64): void {
+  setAsOf(asOfMs)
+  let next = 0
   for (let time = 0; time < times; time++) {
     for (let i = 0; i < windowCount; i++) initAcc(accOf(i))
     tooOldFrom = windowCount
-    sweep(row)
+    sweep(changetype<Row>(sweptAt + (next as usize) * OPEN_ROW_BYTES))
     for (let i = 1; i < windowCount; i++) addAcc(accOf(i), accOf(i - 1))
+    if (++next == count) next = 0
   }
-  dropAccs(accsAt, windowCount)
 }
 
 function reserveResults(count: i32): void {

@@ -5,7 +5,7 @@
  */
 import { atLeast, type Claim, hold, type Settings } from './claim.ts'
 import { removeDataset, writeDataset } from './dataset.ts'
-import { mergeContender } from './engine-merge.ts'
+import { mergeContender, sweepContender } from './engine-merge.ts'
 import { startBaseline } from './process.ts'
 import { COVER, createTileWorkload, tileColumns, WINDOWS_MS } from './tiles.ts'
 import { startYardstick, yardstickPeers } from './yardstick.ts'
@@ -33,8 +33,11 @@ async function mergeRows(entities: number, requests: number, heat: 'hot' | 'cold
         claim: 'merge',
         title: `${COVER.length} tiles, ${WINDOWS_MS.length} windows, ${heat} (${entities} rows in use)`,
         unit: 'request',
-        subject: await mergeContender('tilefold, exact sums', workload),
+        subject: await (claimed ? sweepContender : mergeContender)('tilefold, exact sums', workload),
         peers: [
+          ...(claimed
+            ? [{ contender: await mergeContender('tilefold, with check, opening, rounding', workload) }]
+            : []),
           ...yardstickPeers(yardstick, [
             ['C, plain sums, segment loops', 'segments', claimed ? 2.5 : undefined],
             ['C, plain sums, a window check per tile', 'checks', claimed ? 1 : undefined],

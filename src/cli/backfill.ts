@@ -61,6 +61,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     throw settingError('--history-lanes', `got ${historyLanes}, expected at least one for each of ${threads} threads`)
   }
 
+  const completeSinceMs = readCompleteSince(flags.completeSince as string | undefined)
   await checkEventFiles(files, plans, flags.anyTimes === true)
 
   const path = settings.text('store')!
@@ -91,7 +92,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         pool,
         clock: terminal.clock,
         historyLanes,
-        completeSinceMs: readCompleteSince(flags.completeSince as string | undefined),
+        completeSinceMs,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,
       })

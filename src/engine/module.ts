@@ -61,7 +61,8 @@ export interface CoreExports {
   uniteStoredRows(a: number, aBytes: number, b: number, bBytes: number): number
   anonymise(): void
   merge(count: number, asOfs: number, rows: number, rowCount: number): void
-  sweepAgain(times: number): void
+  openSwept(index: number, count: number, at: number, bytes: number): number
+  sweepSwept(count: number, times: number, asOfMs: number): void
   infos(): number
   statuses(): number
   values(): number

@@ -145,7 +145,10 @@ describe('a backfill that is stopped', () => {
       onListening: (each) => {
         send = each
       },
-      onStderr: () => send?.('SIGINT'),
+      onStderr: () => {
+        send?.('SIGINT')
+        send = undefined
+      },
     })
     expect(stopped.code).toBe(130)
     expect(stopped.stderr).toContain('call the same again to go on')

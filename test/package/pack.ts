@@ -24,8 +24,14 @@ export function pack(folder?: string): { readonly tarball: string; readonly file
 }
 
 export function npm(cwd: string, args: readonly string[]): string {
-  const options = { cwd, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'], maxBuffer: 64 << 20 } as const
-  return execFileSync('npm', args, { ...options, env: plainEnvironment() })
+  const env = plainEnvironment()
+  return execFileSync('npm', args, {
+    cwd,
+    env,
+    encoding: 'utf8',
+    stdio: ['ignore', 'pipe', 'pipe'],
+    maxBuffer: 64 << 20,
+  })
 }
 
 /** Without what npm tells the scripts that it runs, and without our own settings. */
