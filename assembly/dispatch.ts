@@ -3,6 +3,7 @@
  */
 import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
 import { PartialPlan, accBytes, column, partial, partialCount } from './plan'
+import { allocate } from './arena'
 import { register } from './columns'
 import { Run, boundOf, cellAt, shapeOf, shapesAreBounds } from './partials/partial'
 import {
@@ -70,7 +71,18 @@ export function foldPartials(rows: usize, slots: usize, offsets: usize, n: i32, 
 
 // ---- accumulators: rows i64, then each partial's ---------------------------------------------------------------------
 
+let emptyAcc: usize = 0
+
+/** The neutral accumulator. */
 export function initAcc(acc: usize): void {
+  if (emptyAcc == 0) {
+    emptyAcc = allocate(accBytes)
+    initAccFields(emptyAcc)
+  }
+  for (let i: usize = 0; i < accBytes; i += 8) store<u64>(acc + i, load<u64>(emptyAcc + i))
+}
+
+function initAccFields(acc: usize): void {
   store<i64>(acc, 0)
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)

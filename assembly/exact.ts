@@ -89,31 +89,34 @@ export function addShifted(into: usize, intoLimbs: i32, lo: u64, hi: i64, bit: i
   addLimbs(into, 0, intoLimbs, shifted, limb, 5)
 }
 
-/** words += (hi:lo) * 2^(32 * limb), signed. */
+/** words += (hi:lo) * 2^(32 * limb), signed. Words above the last are dropped: the sum fits. */
 export function addToWords(words: usize, wordCount: i32, lo: u64, hi: i64, limb: i32): void {
+  let high = hi as u64
+  let sign = (hi >> 63) as u64
+  let top = sign
   if ((limb & 1) != 0) {
-    addShifted(words, wordCount << 1, lo, hi, limb << 5)
-    return
+    // Half a word up: three words instead of two.
+    top = (hi >> 32) as u64
+    high = (high << 32) | (lo >> 32)
+    lo <<= 32
   }
   let at = words + (((limb >> 1) as usize) << 3)
   const end = words + ((wordCount as usize) << 3)
-  let sum = load<u64>(at) + lo
+  const sum = load<u64>(at) + lo
   store<u64>(at, sum)
-  let carry: u64 = (sum < lo) as u64
+  let carry = (sum < lo) as u64
   at += 8
-  if (at >= end) return
-  const old = load<u64>(at)
-  const mid = old + (hi as u64)
-  sum = mid + carry
-  store<u64>(at, sum)
-  carry = ((mid < old) as u64) | ((sum < mid) as u64)
-  const sign = (hi >> 63) as u64
-  for (at += 8; at < end; at += 8) {
-    if (carry == (sign & 1)) return
+  let value = high
+  while (at < end) {
     const before = load<u64>(at)
-    const after = before + sign + carry
+    const partial = before + value
+    const after = partial + carry
     store<u64>(at, after)
-    carry = (after < before) as u64
+    carry = ((partial < before) as u64) | ((after < partial) as u64)
+    at += 8
+    value = top
+    top = sign
+    if (value == sign && carry == (sign & 1)) return
   }
 }
 

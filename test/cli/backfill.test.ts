@@ -146,8 +146,9 @@ describe('a backfill that is stopped', () => {
         send = each
       },
       onStderr: () => {
-        send?.('SIGINT')
+        const once = send
         send = undefined
+        once?.('SIGINT')
       },
     })
     expect(stopped.code).toBe(130)

@@ -156,7 +156,7 @@ describe.each([
   const merger = Merger.create(core, plan)
   const steps = [...plan.state.ladder.map(({ stepMs }) => stepMs), ...plan.windows.map(({ lengthMs }) => lengthMs)]
   /** A millisecond before, at and behind edges of every level, over more than a day. */
-  const times = [0, 1, 2, 5, 7, 23, 24].flatMap((steps) =>
+  const times = [0, 1, 7, 24].flatMap((steps) =>
     plan.state.ladder.flatMap(({ stepMs }) => [-1, 0, 1].map((beside) => START_MS + steps * stepMs + beside)),
   )
   const events = [...new Set(times)].map((time, i) => event(time, { whole: BigInt(1 << i % 30) }))
@@ -201,6 +201,7 @@ describe.each([
     expect(counted(scored)).toBe(truth)
     // Over sub-tiles as-of goes by their step.
     const stepMs = plan.state.head.kind === 'raw' ? 1 : plan.state.ladder[0]!.stepMs
-    expect(counted(scored + stepMs)).toBe((truth as number) + 1)
+    const inStep = events.filter(({ time }) => Math.floor(Number(time) / stepMs) === Math.floor(scored / stepMs))
+    expect(counted(scored + stepMs)).toBe((truth as number) + inStep.length)
   })
 })

@@ -41,15 +41,14 @@ const ROWS = 200
 const draw = <T>(value: (row: number) => T) =>
   Array.from({ length: ROWS }, (_, row) => (row % 6 === 4 ? null : value(row)))
 
-const TEXTS = draw((row) =>
-  row % 3 === 0
-    ? ''
-    : row % 3 === 1
-      ? row % 2 === 0
-        ? 'twelve bytes'
-        : `k${row % 9}`
-      : `long enough to leave its view ${row} €😀`,
-)
+/** Empty, short, at a view's limit of twelve bytes, and beyond it. */
+const SHAPES = [
+  () => '',
+  (row: number) => `k${row % 9}`,
+  () => 'twelve bytes',
+  (row: number) => `thirteen byt${row % 7}`,
+]
+const TEXTS = draw((row) => (row % 5 === 4 ? `long enough to leave its view ${row} €😀` : SHAPES[row % 5]!(row)))
 const CELLS = {
   i64: draw((row) => BigInt(row) * 2n ** 55n - 2n ** 62n),
   i16: draw((row) => row - 100),
@@ -146,7 +145,7 @@ describe('Arrow files', () => {
   it('skip the bodies of record batches that lie before the position', async () => {
     const bytes = split([64, 64, 72], 'file')
     // A text of the first batch, made unreadable: whoever reads on behind it cannot notice.
-    const text = Buffer.from('long enough to leave its view 2 ')
+    const text = Buffer.from('long enough to leave its view 9 ')
     for (let where = Buffer.from(bytes).indexOf(text); where >= 0; where = Buffer.from(bytes).indexOf(text)) {
       bytes.fill(0xff, where, where + text.length)
     }
@@ -387,6 +386,12 @@ describe('pushed tables', () => {
       )
     }
     const short = makeData({ type: new Int64(), length: 9, data: new BigInt64Array(8) })
+    // The library keeps the lengths of a batch's columns equal; objects of another maker need not.
+    const schema = { fields: [{ name: 'c', type: new Int64() }] }
+    const uneven = { schema, numRows: 3, data: { ...wrap(short).data, length: 3, children: [{ ...short, length: 2 }] } }
+    expect((await thrown(() => arrowToBatches(uneven as never, [input('c', 'int64')], 0))).message).toMatch(
+      /2 rows, the batch 3/,
+    )
     const bits = makeData({
       type: new Int64(),
       length: 9,
@@ -485,6 +490,22 @@ describe('damaged Arrow files', () => {
       )
     }
     expect([...found].join()).toMatch(/a buffer of 1600 bytes at 1099511627776 lies outside a body of \d+/)
+  })
+
+  it('that claim more rows than anyone holds are refused', async () => {
+    const good = split([ROWS], 'stream')
+    const found = new Set<string>()
+    for (let at4 = 8; at4 + 8 <= good.length; at4 += 4) {
+      const bytes = Uint8Array.from(good)
+      const cells = new DataView(bytes.buffer)
+      if (cells.getBigInt64(at4, true) !== BigInt(ROWS)) continue
+      cells.setBigInt64(at4, 2n ** 40n, true)
+      await readAll(readArrowStream(chunked(bytes, 4096), 'it', { inputs: SPLIT_INPUTS })).catch((error) =>
+        found.add(error.message),
+      )
+    }
+    expect([...found].join()).toMatch(/a record batch claims 1099511627776 rows, at most \d+ can be read/)
+    expect([...found].join()).toMatch(/a record batch claims 200 rows, its first column has another number/)
   })
 
   it('that go on behind their end mark are refused', async () => {

@@ -72,6 +72,7 @@ describe('pushed rows', () => {
     ['an integer beyond 2^53 as a number', input('c', 'int64'), 2 ** 53, /got 9007199254740992, expected int64/],
     ['an integer beyond int64', input('c', 'int64'), 2n ** 63n, /got 9223372036854775808n, expected int64/],
     ['a number for a boolean', input('c', 'bool'), 1, /got 1, expected bool/],
+    ['too many digits of a number', input('c', 'decimal', { scale: 2 }), 1.005, /got 1.005, expected decimal/],
     ['too many digits', input('c', 'decimal', { scale: 2 }), '1.005', /got "1.005", expected decimal with 2 digits/],
     [
       'a time without a zone',
