@@ -12,7 +12,8 @@ export interface Proposal {
   /** Other columns that could be the entity, or a part of it. */
   readonly otherEntities: readonly string[]
   readonly time: string
-  readonly aggregations: readonly { readonly op: string; readonly column?: string }[]
+  /** `as`: the base of the features' names, where the column's own name cannot be it. */
+  readonly aggregations: readonly { readonly op: string; readonly column?: string; readonly as?: string }[]
   readonly windows: readonly string[]
   /** A column with another value in every row. */
   readonly eventId?: string
@@ -22,6 +23,7 @@ export interface Proposal {
 }
 
 const MEASURES_MAX = 3
+const MEASURE_OPS = ['sum', 'mean', 'max'] as const
 const HOUR_MS = 3_600_000
 const DAY_MS = 24 * HOUR_MS
 
@@ -55,10 +57,7 @@ export function propose(profile: FileProfile): Proposal {
     entity: entity.name,
     otherEntities: entities.slice(1).map((column) => column.name),
     time: time.name,
-    aggregations: [
-      { op: 'count' },
-      ...measures.flatMap(({ name }) => ['sum', 'mean', 'max'].map((op) => ({ op, column: name }))),
-    ],
+    aggregations: [{ op: 'count' }, ...measures.flatMap(({ name }) => MEASURE_OPS.map((op) => measure(op, name)))],
     windows: lastMs - firstMs >= 14 * DAY_MS ? ['1h', '24h', '7d', '30d'] : ['1h', '24h', '7d'],
     eventId: eventId?.name,
     skipped: profile.skipped,
@@ -158,6 +157,12 @@ function commonest(column: ColumnProfile): Cell {
   const counts = new Map<Cell, number>()
   for (const cell of column.cells) if (cell !== null) counts.set(cell, (counts.get(cell) ?? 0) + 1)
   return [...counts].sort(([, a], [, b]) => b - a)[0]![0]
+}
+
+function measure(op: string, column: string): Proposal['aggregations'][number] {
+  return /^[A-Za-z_][A-Za-z0-9_]*$/.test(column)
+    ? { op, column }
+    : { op, column, as: `${plainName(column, 'value')}_${op}` }
 }
 
 /** A name that definitions allow. */

@@ -1,4 +1,5 @@
 /** The text of a definition file that explains itself. */
+import { printColumn } from '../define/print.ts'
 import type { Proposal } from './propose.ts'
 
 /** `schema`: where the editor finds the JSON Schema, for completion and hints. */
@@ -24,15 +25,18 @@ export function definitionText(proposal: Proposal, schema: string): string {
     '    # When it happened. A window as of t is [t - length, t): an event at t is not in it.',
     `    time: ${quoted(time)}`,
     '    # SQL: events for which it is false or null are left out.',
-    `    # filter: ${sqlName(aggregations.find((each) => each.column !== undefined)?.column ?? entity)} IS NOT NULL`,
+    `    # filter: ${filterText(aggregations.find((each) => each.column !== undefined)?.column ?? entity)}`,
     ...dedupeLines(eventId),
     '    # Features are named {column}_{op}_{window}: one for each window.',
     '    # count sum mean min max variance stddev first last',
     '    aggregations:',
-    ...aggregations.map(
-      ({ op, column }, i) =>
-        `      - { op: ${op}, ${column === undefined ? '' : `column: ${quoted(column)}, `}windows: ${i === 0 ? '&windows ' : ''}${i === 0 ? `[${windows.join(', ')}]` : '*windows'} }`,
-    ),
+    ...aggregations.map(({ op, column, as }, i) => {
+      const parts = [`op: ${op}`]
+      if (column !== undefined) parts.push(`column: ${quoted(column)}`)
+      if (as !== undefined) parts.push(`as: ${quoted(as)}`)
+      parts.push(`windows: ${i === 0 ? `&windows [${windows.join(', ')}]` : '*windows'}`)
+      return `      - { ${parts.join(', ')} }`
+    }),
     '    # Widths of the tiles, each dividing the next. A window needs at least twelve of the finest.',
     '    tiles: [5m, 1h, 1d]',
     '    # Events of an entity stay raw for this long, so that a request may ask as of a moment ago.',
@@ -48,13 +52,14 @@ function dedupeLines(eventId: string | undefined): string[] {
   return ['    # Of events with one id the first counts.', `    # dedupe: { id: ${quoted(eventId)}, within: 1h }`]
 }
 
+/** SQL quotes some names, and YAML does not like to begin with a quote. */
+function filterText(column: string): string {
+  const expression = `${printColumn(column)} IS NOT NULL`
+  return expression.startsWith('"') ? JSON.stringify(expression) : expression
+}
+
 /** A plain scalar where YAML reads it as text, else a quoted one. */
 function quoted(name: string): string {
   const isPlain = /^[A-Za-z_][A-Za-z0-9_]*$/.test(name) && !/^(y|n|yes|no|on|off|true|false|null)$/i.test(name)
   return isPlain ? name : JSON.stringify(name)
-}
-
-/** A column's name in an expression. */
-function sqlName(name: string): string {
-  return /^[a-z_][a-z0-9_]*$/.test(name) ? name : `'"${name.replaceAll('"', '""')}"'`
 }

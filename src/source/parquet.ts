@@ -7,28 +7,18 @@
  * most SLICE_ROWS rows are decoded at once. The decoder is WebAssembly and not proof against every damaged file: where it
  * traps, the instance is thrown away and the next read starts a fresh one.
  */
-import { type FileHandle, open } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn } from '../model/plan.ts'
 import { readSchemaFields } from './arrow.ts'
 import { copyColumns, type WantedColumn } from './cdata.ts'
 import { listFiles } from './files.ts'
-import {
-  type ColumnChunk,
-  corruptFile,
-  cutRowGroup,
-  FILE_TAIL_BYTES,
-  type Footer,
-  type FooterField,
-  footerLength,
-  parseFooter,
-  readChunks,
-} from './footer.ts'
+import { cutRowGroup, type Footer, type FooterField } from './footer.ts'
 import { matchInputs, type SourceField } from './match.ts'
-import { checkPages } from './pages.ts'
+import { type LoadedRowGroup, ParquetFile, type RowGroup } from './parquet-file.ts'
 import { BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, type Source, type SourceBatch, type SourceOptions } from './port.ts'
+
+export type { RowGroup } from './parquet-file.ts'
 
 type Decoder = typeof import('parquet-wasm')
 type RecordBatch = import('parquet-wasm').RecordBatch
@@ -38,18 +28,6 @@ type Allocate = (bytes: number) => ArrayBuffer
 const SLICE_ROWS = 524_288
 /** A slice's bytes as the footer states them; dictionaries may make more of them. */
 const SLICE_BYTES = 128 * 1024 * 1024
-/** Read with the file's end: most footers fit. */
-const FOOTER_GUESS_BYTES = 65_536
-
-/** A row group of a plan of files: what a backfill shares out, in log order. Plain data, fit for another thread. */
-export interface RowGroup {
-  readonly path: string
-  readonly rowGroup: number
-  readonly rows: number
-  /** Position of its first row. */
-  readonly firstPosition: number
-}
-
 export interface ParquetOptions extends SourceOptions {
   readonly log: string
   /** Files, directories and simple globs; see `listFiles`. */
@@ -78,16 +56,12 @@ export function createParquetSource(options: ParquetOptions): Source {
 export async function listRowGroups(paths: readonly string[]): Promise<readonly RowGroup[]> {
   const groups: RowGroup[] = []
   let firstPosition = 0
-  for (const file of await listFiles(paths, ['.parquet'])) {
-    const handle = await openFile(file)
-    try {
-      const { footer } = await readFooter(handle, file)
-      for (const [rowGroup, { rows }] of footer.rowGroups.entries()) {
-        groups.push({ path: file, rowGroup, rows, firstPosition })
-        firstPosition += rows
-      }
-    } finally {
-      await handle.close()
+  for (const name of await listFiles(paths, ['.parquet'])) {
+    const file = await ParquetFile.open(name)
+    await file.close()
+    for (const [rowGroup, { rows }] of file.footer.rowGroups.entries()) {
+      groups.push({ path: name, rowGroup, rows, firstPosition })
+      firstPosition += rows
     }
   }
   return groups
@@ -113,8 +87,8 @@ export async function* readRowGroups(
   try {
     for (const [index, group] of wanted.entries()) {
       signal?.throwIfAborted()
-      if (reader?.file !== group.path) {
-        await reader?.close()
+      if (reader?.file.name !== group.path) {
+        await reader?.file.close()
         reader = undefined
         reader = await ParquetReader.open(group.path, options.inputs)
       }
@@ -139,7 +113,7 @@ export async function* readRowGroups(
     }
   } finally {
     await ahead?.catch(() => undefined)
-    await reader?.close()
+    await reader?.file.close()
   }
 }
 
@@ -147,64 +121,39 @@ export async function* readRowGroups(
 export async function describeParquet(
   file: string,
 ): Promise<{ readonly rows: number; readonly rowGroups: number; readonly fields: readonly SourceField[] }> {
-  const handle = await openFile(file)
-  try {
-    const { footer } = await readFooter(handle, file)
-    const fields = footer.fields.map((field) => decodeFields(footer, [field])[0]!)
-    return { rows: footer.rows, rowGroups: footer.rowGroups.length, fields }
-  } finally {
-    await handle.close()
-  }
+  const opened = await ParquetFile.open(file)
+  await opened.close()
+  const { rows, rowGroups, fields } = opened.footer
+  return { rows, rowGroups: rowGroups.length, fields: fields.map((field) => decodeField(opened.footer, field)) }
 }
 
-interface LoadedRowGroup {
-  readonly rowGroup: number
-  readonly rows: number
-  readonly chunks: readonly ColumnChunk[]
-  /** The row group as a file of its own. */
-  readonly bytes: Uint8Array
-}
-
-/** One open file. */
+/** One open file, and its columns for the inputs. */
 class ParquetReader {
-  readonly file: string
-  private readonly handle: FileHandle
-  private readonly footer: Footer
-  private readonly footerBytes: Uint8Array
-  private readonly dataBytes: number
+  readonly file: ParquetFile
   /** Distinct columns that are read, in the order of the cut file. */
   private readonly needed: readonly FooterField[]
   private readonly wanted: readonly WantedColumn[]
 
-  static async open(file: string, inputs: readonly InputColumn[]): Promise<ParquetReader> {
-    const handle = await openFile(file)
+  static async open(name: string, inputs: readonly InputColumn[]): Promise<ParquetReader> {
+    const file = await ParquetFile.open(name)
     try {
-      return new ParquetReader(file, handle, await readFooter(handle, file), inputs)
+      return new ParquetReader(file, inputs)
     } catch (error) {
-      await handle.close()
+      await file.close()
       throw error
     }
   }
 
-  private constructor(
-    file: string,
-    handle: FileHandle,
-    read: { footer: Footer; bytes: Uint8Array; dataBytes: number },
-    inputs: readonly InputColumn[],
-  ) {
+  private constructor(file: ParquetFile, inputs: readonly InputColumn[]) {
     this.file = file
-    this.handle = handle
-    this.footer = read.footer
-    this.footerBytes = read.bytes
-    this.dataBytes = read.dataBytes
-    const named = read.footer.fields.filter((field) => inputs.some((input) => input.name === field.name))
-    const described = decodeFields(read.footer, named)
+    const { footer } = file
+    const named = footer.fields.filter((field) => inputs.some((input) => input.name === field.name))
     // Names that nobody asked for are known only so that a misspelt one finds them.
-    const others = read.footer.fields.map(
-      ({ name }): SourceField => ({ name, sourceType: 'unread', physical: undefined }),
-    )
-    const fields = [...described, ...others.filter((other) => !named.some((field) => field.name === other.name))]
-    const matched = matchInputs(inputs, fields, path.basename(file))
+    const others = footer.fields
+      .filter((field) => !named.includes(field))
+      .map(({ name }): SourceField => ({ name, sourceType: 'unread', physical: undefined }))
+    const fields = [...named.map((field) => decodeField(footer, field)), ...others]
+    const matched = matchInputs(inputs, fields, path.basename(file.name))
     this.needed = named
     this.wanted = inputs.map((input, index) => ({
       child: named.findIndex((field) => field.name === input.name),
@@ -213,36 +162,8 @@ class ParquetReader {
     }))
   }
 
-  close(): Promise<void> {
-    return this.handle.close()
-  }
-
-  /** Reads the needed chunks of a row group and checks their pages. */
-  async load(group: RowGroup): Promise<LoadedRowGroup> {
-    const { rowGroup } = group
-    const found = this.footer.rowGroups[rowGroup]
-    if (found === undefined || found.rows !== group.rows) {
-      const got = found === undefined ? 'none' : `${found.rows} rows`
-      throw corruptFile(
-        this.file,
-        `the file has changed: row group ${rowGroup}; got ${got}, expected ${group.rows} rows`,
-      )
-    }
-    const chunks = readChunks(this.footerBytes, found, this.needed, this.dataBytes, this.file, rowGroup)
-    const parts = []
-    for (const [index, chunk] of chunks.entries()) {
-      const bytes = await readBytes(this.handle, chunk.start, chunk.bytes, this.file)
-      try {
-        checkPages(bytes, chunk.values)
-      } catch (error) {
-        if (!(error instanceof RangeError)) throw error
-        const column = this.needed[index]!.name
-        throw this.corrupt(rowGroup, `column ${JSON.stringify(column)}, ${error.message}`, error)
-      }
-      parts.push({ chunk, bytes })
-    }
-    const bytes = cutRowGroup(this.footer, this.needed, found.rows, parts)
-    return { rowGroup, rows: found.rows, chunks, bytes }
+  load(group: RowGroup): Promise<LoadedRowGroup> {
+    return this.file.load(group, this.needed)
   }
 
   /** The rows behind the first `skipped`, in batches. */
@@ -260,7 +181,7 @@ class ParquetReader {
           sliceRows = Math.max(batchRows, sliceRows >> 3)
           continue
         }
-        throw this.corrupt(
+        throw this.file.corrupt(
           rowGroup,
           `its pages cannot be decoded: ${isTrap(error) ? 'the decoder stopped' : (error as Error).message}`,
           error,
@@ -270,7 +191,7 @@ class ParquetReader {
       try {
         const found = batches.reduce((sum, batch) => sum + batch.numRows, 0)
         if (found !== limit)
-          throw this.corrupt(rowGroup, `got ${done + found} rows, expected ${rows} as the footer says`)
+          throw this.file.corrupt(rowGroup, `got ${done + found} rows, expected ${rows} as the footer says`)
         for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
           yield takeBatch(decoder, batch, this.wanted, allocate)
         }
@@ -279,10 +200,6 @@ class ParquetReader {
       }
       done += limit
     }
-  }
-
-  private corrupt(rowGroup: number, what: string, cause?: unknown): TilefoldError {
-    return corruptFile(this.file, `row group ${rowGroup}: ${what}`, { rowGroup }, cause)
   }
 }
 
@@ -334,61 +251,18 @@ function takeBatch(decoder: Decoder, batch: RecordBatch, wanted: readonly Wanted
   }
 }
 
-/** What the decoder makes of columns' types, asked with a file of no rows. */
-function decodeFields(footer: Footer, fields: readonly FooterField[]): readonly SourceField[] {
-  return fields.map((field): SourceField => {
-    const { name } = field
-    if (field.chunk === undefined) return { name, sourceType: 'a nested or repeated column', physical: undefined }
-    try {
-      const schema = loadDecoder().readSchema(cutRowGroup(footer, [field], 0, []))
-      const described = readSchemaFields(schema.intoIPCStream())[0]
-      if (described !== undefined) return { ...described, name }
-    } catch (error) {
-      if (isTrap(error)) dropDecoder()
-    }
-    return { name, sourceType: 'a type that cannot be read', physical: undefined }
-  })
-}
-
-async function openFile(file: string): Promise<FileHandle> {
+/** What the decoder makes of a column's type, asked with a file of no rows. */
+function decodeField(footer: Footer, field: FooterField): SourceField {
+  const { name } = field
+  if (field.chunk === undefined) return { name, sourceType: 'a nested or repeated column', physical: undefined }
   try {
-    return await open(file)
+    const schema = loadDecoder().readSchema(cutRowGroup(footer, [field], 0, []))
+    const described = readSchemaFields(schema.intoIPCStream())[0]
+    if (described !== undefined) return { ...described, name }
   } catch (error) {
-    const cause = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message
-    throw new TilefoldError('SOURCE_NOT_FOUND', `cannot open ${file}: ${cause}`, { file }, { cause: error })
+    if (isTrap(error)) dropDecoder()
   }
-}
-
-async function readFooter(handle: FileHandle, file: string) {
-  const { size } = await handle.stat().catch((error: Error) => {
-    throw corruptFile(file, error.message, {}, error)
-  })
-  const guess = await readBytes(
-    handle,
-    Math.max(0, size - FOOTER_GUESS_BYTES),
-    Math.min(size, FOOTER_GUESS_BYTES),
-    file,
-  )
-  const length = footerLength(guess.subarray(-FILE_TAIL_BYTES), size, file)
-  const dataBytes = size - length - FILE_TAIL_BYTES
-  const bytes =
-    length + FILE_TAIL_BYTES <= guess.length
-      ? guess.subarray(guess.length - FILE_TAIL_BYTES - length, guess.length - FILE_TAIL_BYTES)
-      : await readBytes(handle, dataBytes, length, file)
-  return { footer: parseFooter(bytes, file), bytes, dataBytes }
-}
-
-async function readBytes(handle: FileHandle, start: number, length: number, file: string): Promise<Uint8Array> {
-  const bytes = Buffer.allocUnsafeSlow(length)
-  for (let done = 0; done < length; ) {
-    const { bytesRead } = await handle.read(bytes, done, length - done, start + done).catch((error: Error) => {
-      throw corruptFile(file, `${length} bytes at ${start}: ${error.message}`, {}, error)
-    })
-    if (bytesRead === 0)
-      throw corruptFile(file, `it ends at byte ${start + done}; expected ${length} bytes at ${start}`)
-    done += bytesRead
-  }
-  return bytes
+  return { name, sourceType: 'a type that cannot be read', physical: undefined }
 }
 
 /** One buffer for batch after batch, grown as needed. */

@@ -8,9 +8,9 @@ import { Merger } from '../../src/engine/merger.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import type { Plan } from '../../src/model/plan.ts'
-import { type Answer } from '../laws/laws.ts'
 import { answersFrom, batchOf, event, FAR_MS, Folder, hexKey, planOfEverything } from '../engine/folding.ts'
 import { eachSeed, patience } from '../fuzz/effort.ts'
+import type { Answer } from '../laws/laws.ts'
 import { type NaiveEvent, naiveFeatures } from '../oracle/naive.ts'
 import { divide, fromDouble, multiply, type Rational, rational, subtract, toDouble } from '../oracle/rational.ts'
 import { type Random, seededRandom } from '../support/random.ts'
@@ -96,7 +96,15 @@ const STAGES: Record<string, (folder: Folder, plan: Plan, values: readonly CellV
   },
   'one tile': (folder, plan, values) => {
     folder.core.advance(START_MS + 5 * HOUR_MS, FAR_MS)
-    return rowsAfter(folder.fold(batchOf(values.map((value) => event(START_MS, { value })), plan.state)), plan)
+    return rowsAfter(
+      folder.fold(
+        batchOf(
+          values.map((value) => event(START_MS, { value })),
+          plan.state,
+        ),
+      ),
+      plan,
+    )
   },
   'many tiles': (folder, plan, values) => {
     folder.fold(batchOf(spread(values), plan.state))
@@ -189,9 +197,21 @@ describe('exact arithmetic', async () => {
         const random = seededRandom(seed)
         const count = random.between(1, 30)
         const draw = (cell: () => CellValue) => Array.from({ length: count }, cell)
-        expectExact(floats, floatMerger, draw(() => drawFloat(random)))
-        expectExact(integers, integerMerger, draw(() => drawCell(random, 'int64', random.pick(['extremes', 'ints']))))
-        expectExact(decimals, decimalMerger, draw(() => drawCell(random, 'decimal', random.pick(['extremes', 'ints']))))
+        expectExact(
+          floats,
+          floatMerger,
+          draw(() => drawFloat(random)),
+        )
+        expectExact(
+          integers,
+          integerMerger,
+          draw(() => drawCell(random, 'int64', random.pick(['extremes', 'ints']))),
+        )
+        expectExact(
+          decimals,
+          decimalMerger,
+          draw(() => drawCell(random, 'decimal', random.pick(['extremes', 'ints']))),
+        )
       })
     },
     patience(5_000),
@@ -216,7 +236,7 @@ describe('counts beyond 32 bits', async () => {
     const values = [0.1, -3.5, 1e200, 2 ** -1074, 7]
     const plan = await planOver(float64())
     const answers = answersFrom(Merger.create(core, plan), plan, [doubled(plan, values, times)], AS_OF_MS)
-    const valueOf = (name: string) => answers.find((answer) => answer.name === `value_${name}_1d`)!.value
+    const valueAt = (name: string) => answers.find((answer) => answer.name === `value_${name}_1d`)!.value
     const copies = rational(2n ** BigInt(times))
     const count = multiply(rational(5n), copies)
     const total = (terms: Rational[]) => terms.reduce((a, b) => subtract(a, multiply(b, rational(-1n))))
@@ -224,15 +244,15 @@ describe('counts beyond 32 bits', async () => {
     const squares = multiply(total(values.map((value) => multiply(fromDouble(value), fromDouble(value)))), copies)
     // Sum of squared deviations: Σx² - (Σx)² / n.
     const deviations = subtract(squares, divide(multiply(sum, sum), count))
-    expect(valueOf('count')).toBe(toDouble(count))
-    expect(valueOf('sum')).toBe(toDouble(sum))
-    expect(valueOf('mean')).toBe(toDouble(divide(sum, count)))
+    expect(valueAt('count')).toBe(toDouble(count))
+    expect(valueAt('sum')).toBe(toDouble(sum))
+    expect(valueAt('mean')).toBe(toDouble(divide(sum, count)))
     const variance = toDouble(divide(deviations, count))
     const sample = toDouble(divide(deviations, subtract(count, rational(1n))))
-    expect(valueOf('var_pop')).toBe(Number.isFinite(variance) ? variance : null)
-    expect(valueOf('var_samp')).toBe(Number.isFinite(sample) ? sample : null)
-    expect(valueOf('min')).toBe(-3.5)
-    expect(valueOf('max')).toBe(1e200)
+    expect(valueAt('var_pop')).toBe(Number.isFinite(variance) ? variance : null)
+    expect(valueAt('var_samp')).toBe(Number.isFinite(sample) ? sample : null)
+    expect(valueAt('min')).toBe(-3.5)
+    expect(valueAt('max')).toBe(1e200)
   })
 
   it.each([33, 54, 60])('of integers and decimals, doubled %d times', async (times) => {
@@ -270,12 +290,12 @@ describe('counts beyond 32 bits', async () => {
       const batches = 130
       for (let i = 0; i < batches; i++) folder.fold([{ ...batch!, positions: i * rows }])
       const answers = answersFrom(Merger.create(core, plan), plan, rowsAfter(folder, plan), AS_OF_MS)
-      const valueOf = (name: string) => answers.find((answer) => answer.name === `value_${name}_1d`)!.value
+      const valueAt = (name: string) => answers.find((answer) => answer.name === `value_${name}_1d`)!.value
       const n = rational(BigInt(rows * batches))
-      expect(valueOf('count')).toBe(rows * batches)
-      expect(valueOf('sum')).toBe(toDouble(multiply(fromDouble(value), n)))
-      expect(valueOf('mean')).toBe(value)
-      expect(valueOf('var_pop')).toBe(0)
+      expect(valueAt('count')).toBe(rows * batches)
+      expect(valueAt('sum')).toBe(toDouble(multiply(fromDouble(value), n)))
+      expect(valueAt('mean')).toBe(value)
+      expect(valueAt('var_pop')).toBe(0)
     },
     patience(5_000),
   )

@@ -9,7 +9,16 @@ import { RowNormaliser } from '../../src/engine/rows.ts'
 import { Ingest, type IngestSpec } from '../../src/ingest/ingest.ts'
 import type { Column, ColumnBatch } from '../../src/model/columns.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
-import { ALONE, answersFrom, batchOf, event, FAR_MS, Folder, NOT_AFTER_MS, planOfEverything } from '../engine/folding.ts'
+import {
+  ALONE,
+  answersFrom,
+  batchOf,
+  event,
+  FAR_MS,
+  Folder,
+  NOT_AFTER_MS,
+  planOfEverything,
+} from '../engine/folding.ts'
 import { patience } from '../fuzz/effort.ts'
 import { type NaiveEvent, naiveFeatures } from '../oracle/naive.ts'
 import { TIME_INPUT } from '../support/batches.ts'

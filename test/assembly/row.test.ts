@@ -1,9 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import {
-  ROW_CHECKED_FROM,
-  ROW_CHECKSUM_AT,
-  ROW_HEAD_FRONTIER_AT,
-} from '../../assembly/layout.ts'
+import { ROW_CHECKED_FROM, ROW_CHECKSUM_AT, ROW_HEAD_FRONTIER_AT } from '../../assembly/layout.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import { batchOf, FAR_MS, Folder, hexKey } from '../engine/folding.ts'

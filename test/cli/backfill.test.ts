@@ -277,6 +277,18 @@ describe('bad input', () => {
     expect(existsSync(store)).toBe(false)
   })
 
+  it('a second file that lacks a column, before anything of the first is stored', async () => {
+    const columnData = [
+      { name: 'at', data: orders.map((row) => BigInt(Date.parse(row.at))), type: 'INT64' as const },
+      { name: 'customer', data: orders.map((row) => row.customer), type: 'STRING' as const },
+    ]
+    const second = writeIn(folder, 'second.parquet', new Uint8Array(parquetWriteBuffer({ columnData })))
+    const store = newStore()
+    const error = await refused(store, parquet, second)
+    expect(error).toMatchObject({ code: 'COLUMN_MISSING', details: { where: 'second.parquet' } })
+    expect(existsSync(store)).toBe(false)
+  })
+
   it('columns of another type', async () => {
     const columnData = [
       { name: 'at', data: orders.map((row) => BigInt(Date.parse(row.at))), type: 'INT64' as const },

@@ -39,13 +39,12 @@ async function start(args: readonly string[], env?: Readonly<Record<string, stri
   const child = spawnCli(['serve', '--port', '0', '-o', 'json', ...args], folder, env)
   const end = ended(child)
   let text = ''
+  child.stdout!.on('data', (more: string) => {
+    text += more
+  })
   while (!text.includes('\n')) {
-    await Promise.race([
-      new Promise<void>((done) => child.stdout!.once('data', (more) => done(void (text += more)))),
-      end.then(() => {
-        throw new Error('the server ended')
-      }),
-    ])
+    if (child.exitCode !== null) throw new Error(`the server ended: ${(await end).stderr}`)
+    await delay(10)
   }
   const { url } = JSON.parse(text) as { url: string }
   return { child, end, url }

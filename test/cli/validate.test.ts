@@ -72,7 +72,7 @@ describe('tilefold validate', () => {
     const outcome = await cli(['validate', file, '-o', 'json'])
     expect(errorOf(outcome)).toMatchObject({
       code: 'EXPRESSION_INVALID',
-      details: { problems: [{ line: 7 }, { line: 18 }] },
+      details: { problems: [{ line: 7 }, { line: 16 }] },
     })
   })
 

@@ -101,7 +101,9 @@ const CASES: readonly [what: string, batch: ColumnBatch, code: string, message: 
 describe('a batch that', () => {
   it.each(CASES)('%s is refused, and nothing has happened', (_, batch, code, message) => {
     const core = newCore()
-    expect(() => core.prepare(batch)).toThrow(expect.objectContaining({ code, message: expect.stringMatching(message) }))
+    expect(() => core.prepare(batch)).toThrow(
+      expect.objectContaining({ code, message: expect.stringMatching(message) }),
+    )
     expect(core.position).toBe(-1)
     expect(core.counters().consumed).toBe(0)
     // The instance goes on.
@@ -122,7 +124,12 @@ describe('a batch that', () => {
     const empty = { ...sliceBatch(GOOD, 0, 0), positions: 0 }
     const bare: ColumnBatch = {
       ...empty,
-      columns: empty.columns.map((each) => ({ ...each, values: new Uint8Array(0), validity: undefined, offsets: undefined })),
+      columns: empty.columns.map((each) => ({
+        ...each,
+        values: new Uint8Array(0),
+        validity: undefined,
+        offsets: undefined,
+      })),
     }
     for (const batch of [empty, bare]) {
       expect(core.prepare(batch)).toBe(0)

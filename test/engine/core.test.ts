@@ -1,7 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { float64, int64, utf8 } from '../../src/define/dsl.ts'
 import { compileView } from '../../src/define/compile.ts'
-import { count, defineView, sum, timestamp } from '../../src/define/dsl.ts'
+import { count, defineView, float64, int64, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { Core } from '../../src/engine/core.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import type { Plan } from '../../src/model/plan.ts'
@@ -207,7 +206,11 @@ describe('a checkpoint', () => {
       const bytes = random.chance(0.5) ? random.bytes(random.below(300)) : Uint8Array.from(good)
       // Counts and lengths that no memory could hold, where the ids are.
       if (bytes.length > 108) {
-        new DataView(bytes.buffer).setUint32(104 + random.below(bytes.length - 107), random.pick([0xffff_ffff, 1 << 30, 0]), true)
+        new DataView(bytes.buffer).setUint32(
+          104 + random.below(bytes.length - 107),
+          random.pick([0xffff_ffff, 1 << 30, 0]),
+          true,
+        )
       }
       try {
         core.readCheckpoint(bytes)
@@ -227,7 +230,10 @@ describe('a replay', () => {
     // A first process got as far as position 5 with k0 and k2, and no further than 2 with k1.
     const first = new Folder(loadCore(), simple.state).fold(batchOf(events.slice(0, 3), simple.state)).flush()
     const behind = first.rows.get(hexKey(simple.state, ['k1']))!
-    first.fold(batchOf(events.slice(3, 6), simple.state, 0, 3)).flush().rows.set(hexKey(simple.state, ['k1']), behind)
+    first
+      .fold(batchOf(events.slice(3, 6), simple.state, 0, 3))
+      .flush()
+      .rows.set(hexKey(simple.state, ['k1']), behind)
 
     const second = new Folder(loadCore(), simple.state, ALONE, first.rows)
     second.core.prepare(batchOf(events, simple.state)[0]!)

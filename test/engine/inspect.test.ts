@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { ROW_CHECKSUM_AT, ROW_HEADER_BYTES, ROW_VERSION_AT, RUN_COUNT_AT } from '../../assembly/layout.ts'
+import {
+  FRONTIER_BYTES,
+  ROW_CHECKSUM_AT,
+  ROW_HEADER_BYTES,
+  ROW_VERSION_AT,
+  RUN_COUNT_AT,
+  RUN_HEAP_BYTES_AT,
+} from '../../assembly/layout.ts'
 import { Core } from '../../src/engine/core.ts'
 import { inspectRow, type PartialDescription, type RowDescription } from '../../src/engine/inspect.ts'
 import { loadCore } from '../../src/engine/module.ts'
@@ -103,13 +110,17 @@ describe('a stored row, inspected', () => {
     expect(() => inspectRow(wrong, drawn.plan.state)).toThrow('checksum')
   })
 
-  it('refuses a run whose count leads out of the row, though the checksum is right', () => {
+  it.each([
+    ['count', RUN_COUNT_AT, 0xffff_ffff],
+    ['count', RUN_COUNT_AT, 0],
+    ['heap', RUN_HEAP_BYTES_AT, 0xffff_fff0],
+  ])('refuses a run whose %s leads out of the row, though the checksum is right', (_name, field, value) => {
     const drawn = drawCase(8, { clean: true })
     const { state } = drawn.plan
     const [bytes] = [...writeRows(drawn).values()]
     const hostile = bytes!.slice()
-    const run = ROW_HEADER_BYTES + state.ladder.length * 16
-    new DataView(hostile.buffer).setUint32(run + RUN_COUNT_AT, 0xffff_ffff, true)
+    const run = ROW_HEADER_BYTES + state.ladder.length * FRONTIER_BYTES
+    new DataView(hostile.buffer).setUint32(run + field, value, true)
     seal(hostile)
     expect(() => inspectRow(hostile, state)).toThrow('its length does not match its contents')
   })

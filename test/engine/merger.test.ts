@@ -23,11 +23,12 @@ function eventsOfKey(key: string, count: number, seed: number): NaiveEvent[] {
   )
 }
 
-/** The row of one key's events; the head stands `frontierMs` + its length. */
-function rowOf(of: Plan, events: readonly NaiveEvent[], frontierMs = 0, shares = ALONE): Uint8Array {
+/** The row of one key's events; the head stands at `frontierMs`, where given, else where the events leave it. */
+function rowOf(of: Plan, events: readonly NaiveEvent[], frontierMs?: number, shares = ALONE): Uint8Array {
   const folder = new Folder(core, of.state, shares)
-  if (frontierMs > 0) folder.core.advance(frontierMs + of.state.head.lengthMs, FAR_MS)
-  return folder.fold(batchOf(events, of.state)).flush().rows.get(hexKey(of.state, events[0]!.key))!
+  const wallMs = frontierMs === undefined ? FAR_MS : frontierMs + of.state.head.lengthMs
+  if (frontierMs !== undefined) folder.core.advance(wallMs, FAR_MS)
+  return folder.fold(batchOf(events, of.state), wallMs).flush().rows.get(hexKey(of.state, events[0]!.key))!
 }
 
 describe('a merge', () => {
@@ -110,18 +111,30 @@ describe('a merge', () => {
     expect(merger.entityInfo(0).tilesRead).toBe(2)
     merger.begin(1, second)
     merger.run()
-    expect(merger.entityInfo(0)).toMatchObject({ rows: 0, completeThroughMs: -1, oldestAsOfMs: -1, completeSinceMs: -1 })
+    expect(merger.entityInfo(0)).toMatchObject({
+      rows: 0,
+      completeThroughMs: -1,
+      oldestAsOfMs: -1,
+      completeSinceMs: -1,
+    })
   })
 
   it('puts a default where nothing is, and nowhere else', async () => {
     const withDefaults: Plan = {
       ...plan,
       features: plan.features.map((feature) =>
-        feature.type === 'float64' ? { ...feature, default: -7.5 } : feature.type === 'utf8' ? { ...feature, default: 'none' } : feature,
+        feature.type === 'float64'
+          ? { ...feature, default: -7.5 }
+          : feature.type === 'utf8'
+            ? { ...feature, default: 'none' }
+            : feature,
       ),
     }
     const defaulting = Merger.create(core, withDefaults)
-    const row = rowOf(plan, [event(START_MS, { value: Number.MAX_VALUE }), event(START_MS, { value: Number.MAX_VALUE })])
+    const row = rowOf(plan, [
+      event(START_MS, { value: Number.MAX_VALUE }),
+      event(START_MS, { value: Number.MAX_VALUE }),
+    ])
     const valuesOf = (rows: Uint8Array[], asOfMs: number) =>
       answersFrom(defaulting, withDefaults, rows, asOfMs).filter(({ name }) => name === 'value_sum_12m')[0]
     expect(valuesOf([], END_MS)).toMatchObject({ value: -7.5, status: 'unknown_entity' })
@@ -147,7 +160,12 @@ describe('a merge', () => {
 
 // ---- edges of windows ------------------------------------------------------------------------------------------------
 
-const edges = { windows: ['12m', '15m', '1h', '3h', '1d'], tiles: ['1m', '5m', '1h'], retention: '30d', slack: '2h' } as const
+const edges = {
+  windows: ['12m', '15m', '1h', '3h', '1d'],
+  tiles: ['1m', '5m', '1h'],
+  retention: '30d',
+  slack: '2h',
+} as const
 
 describe.each([
   ['raw events', await planOfEverything({ whole: int64() }, edges)],
@@ -159,7 +177,7 @@ describe.each([
   const times = [0, 1, 7, 24].flatMap((steps) =>
     plan.state.ladder.flatMap(({ stepMs }) => [-1, 0, 1].map((beside) => START_MS + steps * stepMs + beside)),
   )
-  const events = [...new Set(times)].map((time, i) => event(time, { whole: BigInt(1 << i % 30) }))
+  const events = [...new Set(times)].map((time, i) => event(time, { whole: BigInt(1 << (i % 30)) }))
   const newestMs = Math.max(...times)
 
   it.each([

@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
 import { ABI_VERSION } from '../../assembly/layout.ts'
 import { float64 } from '../../src/define/dsl.ts'
+import { Merger } from '../../src/engine/merger.ts'
 import { coreOf, loadCore, trapError } from '../../src/engine/module.ts'
 import { TilefoldError } from '../../src/model/errors.ts'
-import { answersFrom, batchOf, event, Folder, planOfEverything } from './folding.ts'
-import { Merger } from '../../src/engine/merger.ts'
 import { naiveFeatures } from '../oracle/naive.ts'
+import { answersFrom, batchOf, event, Folder, planOfEverything } from './folding.ts'
 
 describe('the module', () => {
   it('is compiled once, and has the version that the host expects', () => {
@@ -48,7 +48,10 @@ describe('the module', () => {
   it('tells a full memory from a broken invariant, and leaves errors with a code as they are', () => {
     const core = loadCore().instantiate()
     expect(() => core.reserveInput(0xffff_ffff, 0)).toThrow()
-    expect(trapError(core, 'read a batch', new Error('unreachable'))).toMatchObject({ code: 'CORE_MEMORY', status: 500 })
+    expect(trapError(core, 'read a batch', new Error('unreachable'))).toMatchObject({
+      code: 'CORE_MEMORY',
+      status: 500,
+    })
     const known = new TilefoldError('ROW_CORRUPT', 'known')
     expect(trapError(core, 'read a batch', known)).toBe(known)
   })

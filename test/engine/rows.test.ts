@@ -23,7 +23,10 @@ function rowOf(events: readonly NaiveEvent[], frontierMs = START_MS, shares = AL
   const folder = new Folder(loadCore(), plan.state, shares)
   const wallMs = frontierMs + plan.state.head.lengthMs
   folder.core.advance(wallMs, FAR_MS)
-  return folder.fold(batchOf(events, plan.state), wallMs).flush().rows.get(hexKey(plan.state, ['k']))!
+  return folder
+    .fold(batchOf(events, plan.state), wallMs)
+    .flush()
+    .rows.get(hexKey(plan.state, ['k']))!
 }
 
 function hex(row: Uint8Array): string {
@@ -35,7 +38,9 @@ describe('normalised rows', () => {
 
   it('do not tell at what stage a row was', () => {
     for (let hours = 0; hours <= 25; hours += 5) {
-      expect(hex(normaliser.normalise([rowOf(EVENTS, START_MS + hours * HOUR_MS)], END_MS)), `${hours} h`).toBe(expected)
+      expect(hex(normaliser.normalise([rowOf(EVENTS, START_MS + hours * HOUR_MS)], END_MS)), `${hours} h`).toBe(
+        expected,
+      )
     }
   })
 

@@ -37,7 +37,7 @@ export function effort(): number {
   return Number(process.env.TILEFOLD_FUZZ ?? 1)
 }
 
-/** Milliseconds a test may take that takes some `usualMs` with the default effort on a busy machine. */
+/** Milliseconds that a test may take which takes some `usualMs` with the default effort: machines may be busy. */
 export function patience(usualMs: number): number {
-  return 4 * usualMs * Math.max(1, effort())
+  return Math.max(120_000, 12 * usualMs) * Math.max(1, effort())
 }

@@ -4,19 +4,20 @@
  */
 import { describe, expect, it } from 'vitest'
 import {
+  EDGE_NONE,
   FRONTIER_BYTES,
   RAW_CELLS_AT,
   ROW_APPLIED_AT,
   ROW_BYTES_AT,
   ROW_CHECKED_FROM,
+  ROW_HEAD_FRONTIER_AT,
   ROW_HEADER_BYTES,
   ROW_RUNS_AT,
-  ROW_HEAD_FRONTIER_AT,
   RUN_COUNT_AT,
+  RUN_HEAD_LEVEL,
   RUN_HEADER_BYTES,
   RUN_HEAP_BYTES_AT,
   RUN_LEVEL_AT,
-  RUN_HEAD_LEVEL,
   RUN_ROWS_WIDTH_AT,
   RUN_STRIDE_AT,
 } from '../../assembly/layout.ts'
@@ -60,7 +61,10 @@ function rowOf(build: CoreBuild, plan: Plan, random: Random, count: number): Uin
     ),
   )
   for (let i = 0; i < 3; i++) events.push(event(AS_OF_MS - 40 + i, events[i]!.cells))
-  return folder.fold(batchOf(events, plan.state)).flush().rows.get(hexKey(plan.state, ['k']))!
+  return folder
+    .fold(batchOf(events, plan.state))
+    .flush()
+    .rows.get(hexKey(plan.state, ['k']))!
 }
 
 /** Everything that reads rows, and what it says of a good one. */
@@ -135,7 +139,8 @@ function refusal(work: () => unknown): string | undefined {
     work()
     return undefined
   } catch (error) {
-    if (error instanceof TilefoldError && (error.code === 'ROW_CORRUPT' || error.code === 'REGRESSED')) return error.code
+    if (error instanceof TilefoldError && (error.code === 'ROW_CORRUPT' || error.code === 'REGRESSED'))
+      return error.code
     throw error
   }
 }
@@ -174,7 +179,8 @@ describe.each(['release', 'debug'] as const)('the %s core, given a damaged row',
         const draw = seededRandom(seed)
         const row = draw.bytes(draw.below(400))
         if (draw.chance(0.7)) row.set(good.subarray(0, draw.below(Math.min(row.length, good.length) + 1)))
-        if (draw.chance(0.5) && row.length >= ROW_HEADER_BYTES) new DataView(row.buffer).setUint32(ROW_BYTES_AT, row.length, true)
+        if (draw.chance(0.5) && row.length >= ROW_HEADER_BYTES)
+          new DataView(row.buffer).setUint32(ROW_BYTES_AT, row.length, true)
         for (const reader of [readers.merge(row).code, readers.advance(row), readers.unite(row), readers.flush(row)]) {
           expect(reader).toBe('ROW_CORRUPT')
         }
@@ -308,7 +314,10 @@ describe.each(['release', 'debug'] as const)('the %s core, given a row that lies
     for (const run of runs) {
       const real = new DataView(readers.good.buffer, readers.good.byteOffset).getUint32(run.at + field, true)
       for (const wild of [0, 1, real - 1, real + 1, real + 4, 2 * real + 4, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff]) {
-        expect(judge((_row, view) => view.setUint32(run.at + field, wild, true)), `${wild} for ${real}`).toBe('ROW_CORRUPT')
+        expect(
+          judge((_row, view) => view.setUint32(run.at + field, wild, true)),
+          `${wild} for ${real}`,
+        ).toBe('ROW_CORRUPT')
       }
     }
   })
@@ -326,7 +335,10 @@ describe.each(['release', 'debug'] as const)('the %s core, given a row that lies
         [5, 1],
         [7, 1],
       ] as const) {
-        expect(judge((row) => row.set([wild], parameters + byte)), `${wild} at ${byte}`).toBe('ROW_CORRUPT')
+        expect(
+          judge((row) => row.set([wild], parameters + byte)),
+          `${wild} at ${byte}`,
+        ).toBe('ROW_CORRUPT')
       }
       expect(judge((row) => row.set([3], at + RUN_ROWS_WIDTH_AT))).toBe('ROW_CORRUPT')
     }
@@ -384,11 +396,60 @@ describe.each(['release', 'debug'] as const)('the %s core, given a row that lies
     readers.expectUnharmed()
   })
 
+  it('is not harmed by what stands in a cell that says it is empty', async () => {
+    // A tile is its number, its rows, and two edges of an offset, nulls and a text each: of it all but one are short of text.
+    const texts = await planOfEverything({ text: utf8() }, { windows: ['12m', '3h'], tiles: ['1m', '1h'], slack: '1d' })
+    const events = Array.from({ length: 20 }, (_, i) =>
+      event(START_MS + i * 10 * MINUTE_MS, { text: i === 0 ? 'abc' : '' }),
+    )
+    const folder = new Folder(loadCore(build), texts.state).fold(batchOf(events, texts.state)).flush()
+    const good = folder.rows.get(hexKey(texts.state, ['k']))!
+    const readers = new Readers(build, texts, good)
+    for (const run of runsOf(texts, good)) {
+      if (run.level === RUN_HEAD_LEVEL) continue
+      expect(run.stride).toBe(4 + 4 + 2 * (4 + 4 + 8))
+      for (let tile = 1; tile < run.count; tile++) {
+        const row = Uint8Array.from(good)
+        const view = new DataView(row.buffer)
+        for (const edge of [8, 24]) {
+          const cell = run.first + tile * run.stride + edge
+          view.setUint32(cell, EDGE_NONE, true)
+          view.setUint32(cell + 8, 7, true)
+          view.setUint32(cell + 12, 0x7fff_ffff, true)
+        }
+        sealRow(row)
+        expect(readers.merge(row).code).toBeUndefined()
+        for (const code of [readers.advance(row), readers.unite(row), readers.flush(row)]) expect(code).toBeUndefined()
+        readers.expectUnharmed()
+      }
+    }
+  })
+
+  it('is not harmed by raw events from any time', () => {
+    const [raw] = runs
+    for (const timeMs of [-1n, 2n ** 63n - 1n, -(2n ** 63n), 0n, 2n ** 43n, 2n ** 53n]) {
+      for (const only of [true, false]) {
+        const row = Uint8Array.from(readers.good)
+        for (let i = 0; i < (only ? 1 : raw!.count); i++) {
+          new DataView(row.buffer).setBigInt64(raw!.first + i * raw!.stride, timeMs, true)
+        }
+        sealRow(row)
+        expect(readers.merge(row).code).toBeUndefined()
+        for (const code of [readers.advance(row), readers.unite(row), readers.flush(row)]) expect(code).toBeUndefined()
+        readers.expectUnharmed()
+      }
+    }
+  })
+
   it('is not harmed by tiles and events out of order, or twice', () => {
     for (const run of runs) {
       const swap = (row: Uint8Array) => {
         const first = row.slice(run.first, run.first + 4)
-        row.copyWithin(run.first, run.first + (run.count - 1) * run.stride, run.first + (run.count - 1) * run.stride + 4)
+        row.copyWithin(
+          run.first,
+          run.first + (run.count - 1) * run.stride,
+          run.first + (run.count - 1) * run.stride + 4,
+        )
         row.set(first, run.first + (run.count - 1) * run.stride)
       }
       const double = (row: Uint8Array) => {

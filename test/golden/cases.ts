@@ -57,7 +57,12 @@ async function over(
   for (let i = 0; i < 5; i++) events.push(event(END_MS - random.below(30_000), cellsOf(random, plan, shapes)))
   const rows = Array.from({ length: lanes }, (_, lane) => {
     const folder = new Folder(loadCore(), plan.state, { ...ALONE, layoutVersion: 3, completeSinceMs: START_MS })
-    folder.fold(batchOf(events.filter((_each, i) => i % lanes === lane), plan.state))
+    folder.fold(
+      batchOf(
+        events.filter((_each, i) => i % lanes === lane),
+        plan.state,
+      ),
+    )
     return folder.flush().rows.get(hexKey(plan.state, ['k']))!
   })
   const asOfMs = [END_MS, END_MS - 15_000, END_MS + 1, END_MS + 61 * MINUTE_MS, END_MS + 2_880 * MINUTE_MS, START_MS]

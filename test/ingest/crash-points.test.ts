@@ -3,11 +3,11 @@
  * is done. Whatever happened, the rows, the answers and the counters must be those of a run that nothing disturbed.
  */
 import { describe, expect, it } from 'vitest'
-import { loadCore } from '../../src/engine/module.ts'
 import { Merger } from '../../src/engine/merger.ts'
+import { loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
-import { sliceBatch } from '../../src/model/columns.ts'
 import type { ColumnBatch } from '../../src/model/columns.ts'
+import { sliceBatch } from '../../src/model/columns.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import { patience } from '../fuzz/effort.ts'
 import { type CallFault, FaultyStore } from '../laws/faulty-store.ts'
@@ -60,7 +60,11 @@ async function run(stream: Stream, faults: readonly Planned[]): Promise<Outcome>
   const nowMs = Math.max(notAfterMs, shape.startMs + 100 * shape.spanMs)
   const { lanes, shards, readers } = stream
   const options = { plan, logs: ['log'], lanes, notAfterMs, nowMs }
-  const subject = new IngestSubject({ core, store: () => store, random: seededRandom(7), shards, readers }, options, store)
+  const subject = new IngestSubject(
+    { core, store: () => store, random: seededRandom(7), shards, readers },
+    options,
+    store,
+  )
   const calls: number[] = []
   for (let died = true; died; ) {
     const planned = faults[calls.length]

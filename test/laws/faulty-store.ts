@@ -1,4 +1,6 @@
 /** A store behind which the process can be killed: at a chosen call, before or after the call's work is done. */
+
+import { TilefoldError } from '../../src/model/errors.ts'
 import type {
   Checkpoint,
   LaneName,
@@ -10,7 +12,6 @@ import type {
   StoredRow,
   WriteOutcome,
 } from '../../src/store/port.ts'
-import { TilefoldError } from '../../src/model/errors.ts'
 
 /**
  * - `before`, `after`: the process dies there; nothing comes back, and nothing of it is done any more
@@ -64,10 +65,7 @@ export class FaultyStore implements Store {
     return this.#call(() => this.#inner.readCheckpoint(lane, position))
   }
 
-  readRows(
-    reads: readonly RowRead[],
-    sink: (index: number, bytes: Uint8Array | undefined) => void,
-  ): Promise<void> {
+  readRows(reads: readonly RowRead[], sink: (index: number, bytes: Uint8Array | undefined) => void): Promise<void> {
     return this.#call(() => this.#inner.readRows(reads, sink))
   }
 

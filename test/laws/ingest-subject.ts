@@ -1,9 +1,9 @@
 /** The real walk put to the laws: `Ingest` over a store, answers through `Merger`, rows through `RowNormaliser`. */
 import { ROW_RUNS_AT } from '../../assembly/layout.ts'
-import type { CoreModule } from '../../src/engine/module.ts'
-import { Merger } from '../../src/engine/merger.ts'
-import { RowNormaliser } from '../../src/engine/rows.ts'
 import type { Counters } from '../../src/engine/core.ts'
+import { Merger } from '../../src/engine/merger.ts'
+import type { CoreModule } from '../../src/engine/module.ts'
+import { RowNormaliser } from '../../src/engine/rows.ts'
 import { Ingest, type IngestSpec } from '../../src/ingest/ingest.ts'
 import type { ColumnBatch } from '../../src/model/columns.ts'
 import type { KeyPart } from '../../src/model/key.ts'
