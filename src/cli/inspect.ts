@@ -1,11 +1,6 @@
 /** `tilefold inspect`: what the store holds of an entity, as it lies there. */
-import {
-  type BytePart,
-  inspectRow,
-  type LevelDescription,
-  type PartialDescription,
-  type RowDescription,
-} from '../engine/inspect.ts'
+import { inspectRow } from '../engine/inspect.ts'
+import type { PartialDescription, RowDescription } from '../engine/row-description.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { encodeKey } from '../model/key.ts'
 import type { Plan } from '../model/plan.ts'
@@ -18,8 +13,8 @@ import type { LaneName, Store } from '../store/port.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_FAILURE, EXIT_OK } from './command.ts'
 import { parseEntity } from './entity-args.ts'
-import type { Printer } from './printer.ts'
-import { formatBytes, formatCount, formatTime, indent, renderTable, type TableColumn } from './table.ts'
+import { rowTable, sizeTable } from './row-table.ts'
+import { formatTime } from './table.ts'
 import { loadViews } from './views.ts'
 
 export const inspect: Command = {
@@ -39,9 +34,6 @@ tiles of each level. Sums are exact: -o json gives every digit. --size tells wha
   ],
   run,
 }
-
-/** Tiles of a level, and events of the head, that a table shows. */
-const SHOWN_MAX = 8
 
 type StoredRow = { readonly lane: string } & ({ readonly row: RowDescription } | { readonly error: TilefoldError })
 
@@ -154,16 +146,16 @@ function rowData(stored: StoredRow, isSize: boolean): object {
     checksum: rest.checksum,
     applied: rest.applied,
     layout_version: rest.layoutVersion,
-    head_frontier: instant(headFrontierMs),
-    complete_since: completeSinceMs === 0 ? null : instant(completeSinceMs),
+    head_frontier: formatTime(headFrontierMs),
+    complete_since: completeSinceMs === 0 ? null : formatTime(completeSinceMs),
     head: rest.head,
-    events: rest.events.map(({ timeMs, op, cells }) => ({ time: instant(timeMs), op, cells: cellsData(cells) })),
+    events: rest.events.map(({ timeMs, op, cells }) => ({ time: formatTime(timeMs), op, cells: cellsData(cells) })),
     levels: levels.map(({ stepMs, compactedMs, evictedMs, tiles }) => ({
       step: formatDuration(stepMs),
-      compacted: instant(compactedMs),
-      evicted: instant(evictedMs),
+      compacted: formatTime(compactedMs),
+      evicted: formatTime(evictedMs),
       tiles: tiles.map((tile) => ({
-        start: instant(tile.startMs),
+        start: formatTime(tile.startMs),
         rows: tile.rows,
         partials: tile.partials.map(partialData),
       })),
@@ -174,127 +166,9 @@ function rowData(stored: StoredRow, isSize: boolean): object {
 function partialData(partial: PartialDescription): object {
   if (partial.kind === 'numeric') return partial
   const { timeMs, event, ...rest } = partial
-  return { ...rest, time: timeMs === null ? null : instant(timeMs), ...(event ? { event: cellsData(event) } : {}) }
+  return { ...rest, time: timeMs === null ? null : formatTime(timeMs), ...(event ? { event: cellsData(event) } : {}) }
 }
 
 function cellsData(cells: readonly { column: string; value: unknown }[]): object {
   return Object.fromEntries(cells.map(({ column, value }) => [column, value]))
-}
-
-function instant(ms: number): string {
-  // Frontiers of a level that has seen nothing may lie outside what a date can say.
-  return Math.abs(ms) <= 8.64e15 ? formatTime(ms) : `${ms} ms`
-}
-
-function rowTable(lane: string, row: RowDescription, printer: Printer, isAll: boolean): string {
-  const title = (text: string) => printer.style('bold', text)
-  const since = row.completeSinceMs === 0 ? 'ever' : instant(row.completeSinceMs)
-  const facts = [
-    `lane ${lane}: ${formatCount(row.bytes)} bytes, format ${row.formatVersion}, layout version ${row.layoutVersion}`,
-    `applied up to position ${formatCount(row.applied)}`,
-    `head frontier ${instant(row.headFrontierMs)}; complete since ${since}`,
-  ]
-  const levels = renderTable(
-    [{ title: 'LEVEL' }, { title: 'HOLDS', align: 'right' }, { title: 'COMPACTED UP TO' }, { title: 'EVICTED BEFORE' }],
-    [
-      ...(row.head === 'raw' ? [['head', `${formatCount(row.events.length)} events`, '', '']] : []),
-      ...row.levels.map((level) => [
-        formatDuration(level.stepMs),
-        `${formatCount(level.tiles.length)} tiles`,
-        instant(level.compactedMs),
-        instant(level.evictedMs),
-      ]),
-    ],
-    title,
-  )
-  const tables = row.levels.filter((level) => level.tiles.length > 0).map((level) => tilesTable(level, isAll, title))
-  if (row.events.length > 0) tables.unshift(eventsTable(row, isAll, title))
-  return `${facts.map((fact) => `${fact}\n`).join('')}\n${indent([levels, ...tables].join('\n'))}`
-}
-
-function eventsTable(row: RowDescription, isAll: boolean, title: (text: string) => string): string {
-  const cells = row.events[0]!.cells.map(({ column }) => ({ title: column, align: 'right' as const }))
-  const lines = row.events.map(({ timeMs, cells }) => [instant(timeMs), ...cells.map(({ value }) => shown(value))])
-  return newest('HEAD', 'events', [{ title: 'TIME' }, ...cells], lines, isAll, title)
-}
-
-function tilesTable(level: LevelDescription, isAll: boolean, title: (text: string) => string): string {
-  const partials = level.tiles[0]!.partials.flatMap((partial) =>
-    fieldsOf(partial).map(([name]) => ({ title: name, align: 'right' as const })),
-  )
-  const lines = level.tiles.map((tile) => [
-    instant(tile.startMs),
-    formatCount(tile.rows),
-    ...tile.partials.flatMap((partial) => fieldsOf(partial).map(([, value]) => value)),
-  ])
-  const columns: TableColumn[] = [{ title: 'START' }, { title: 'ROWS', align: 'right' }, ...partials]
-  return newest(formatDuration(level.stepMs), 'tiles', columns, lines, isAll, title)
-}
-
-function newest(
-  name: string,
-  what: string,
-  columns: readonly TableColumn[],
-  lines: readonly (readonly string[])[],
-  isAll: boolean,
-  title: (text: string) => string,
-): string {
-  const kept = isAll ? lines : lines.slice(-SHOWN_MAX)
-  const left = lines.length - kept.length
-  const note = left > 0 ? `${formatCount(left)} older ${what} before these; --all shows them\n` : ''
-  return `${title(name)}\n${renderTable(columns, kept)}${note}`
-}
-
-/** A partial's columns in the table; the same for every tile of a level. */
-function fieldsOf(partial: PartialDescription): (readonly [name: string, value: string])[] {
-  const { column } = partial
-  if (partial.kind !== 'numeric') return [[`${partial.kind}(${column})`, shown(partial.value)]]
-  const fields: (readonly [string, string])[] = [[`count(${column})`, formatCount(partial.cells)]]
-  if (partial.sum !== undefined) fields.push([`sum(${column})`, shortNumber(partial.sum)])
-  if (partial.squares !== undefined) fields.push([`sum(${column}²)`, shortNumber(partial.squares)])
-  if (partial.min !== undefined) fields.push([`min(${column})`, shown(partial.min)])
-  if (partial.max !== undefined) fields.push([`max(${column})`, shown(partial.max)])
-  return fields
-}
-
-/** All digits of an exact sum are for `-o json`; here a double's are enough. */
-function shortNumber(text: string): string {
-  return text.length <= 18 ? text : `≈${Number(text)}`
-}
-
-function shown(value: number | string | boolean | null): string {
-  if (value === null) return '-'
-  const text = typeof value === 'string' ? JSON.stringify(value).slice(1, -1) : String(value)
-  return text.length <= 40 ? text : `${text.slice(0, 39)}…`
-}
-
-// ---- bytes -----------------------------------------------------------------------------------------------------------
-
-function sizeTable(lane: string, row: RowDescription, printer: Printer): string {
-  const share = (bytes: number) => `${((bytes / row.bytes) * 100).toFixed(1)} %`
-  const sections = [...new Set(row.parts.map((part) => part.section))]
-  const lines = sections.flatMap((section) => {
-    const own = row.parts.filter((part) => part.section === section)
-    const bytes = sumOf(own)
-    return [
-      [section, '', '', '', formatCount(bytes), share(bytes)],
-      ...own.map((part) => [
-        '',
-        part.what,
-        formatCount(part.count),
-        formatCount(part.bytesEach),
-        formatCount(part.bytes),
-        share(part.bytes),
-      ]),
-    ]
-  })
-  lines.push(['total', '', '', '', formatCount(sumOf(row.parts)), share(sumOf(row.parts))])
-  const right = (title: string) => ({ title, align: 'right' as const })
-  const columns = [{ title: 'PART' }, { title: 'HOLDS' }, right('COUNT'), right('EACH'), right('BYTES'), right('SHARE')]
-  const table = renderTable(columns, lines, (text) => printer.style('bold', text))
-  return `lane ${lane}: ${formatCount(row.bytes)} bytes (${formatBytes(row.bytes)})\n\n${indent(table)}`
-}
-
-function sumOf(parts: readonly BytePart[]): number {
-  return parts.reduce((sum, part) => sum + part.bytes, 0)
 }

@@ -20,7 +20,7 @@ export async function checkEventFiles(files: EventFiles, plans: readonly Plan[],
   const inputs = inputsOf(plans)
   const { format, paths } = files
   if (format === 'parquet') {
-    for (const path of paths) void 0
+    for (const path of paths) matchInputs(inputs, (await describeParquet(path)).fields, basename(path))
   }
   // The first batch of each file, or of the first where footers have told the rest.
   for (const path of format === 'parquet' ? paths.slice(0, 1) : paths) {

@@ -61,8 +61,8 @@ function createProgram(terminal: Terminal, run: Run): Parser {
     .addHelpText(
       'after',
       `
-Every setting comes from its flag, else from the environment (TILEFOLD_STORE, TILEFOLD_FILE, TILEFOLD_NAMESPACE,
-TILEFOLD_OUTPUT, ...), else from tilefold.config.json, else from its default.
+Every setting comes from its flag, else from the environment (TILEFOLD_STORE, TILEFOLD_FILE,
+TILEFOLD_NAMESPACE, TILEFOLD_OUTPUT, ...), else from tilefold.config.json, else from its default.
 
 Start here, in an empty folder:
   tilefold init
@@ -89,7 +89,8 @@ function addCommand(program: Parser, entry: CommandEntry, terminal: Terminal, ru
 }
 
 function describe(parser: Parser, command: Command): void {
-  parser.description(command.description)
+  // The parser breaks lines by the width of the terminal; paragraphs stay.
+  parser.description(command.description.replaceAll(/(\S)\n(?=\S)/g, '$1 '))
   for (const { name, about } of command.arguments) parser.argument(name, about)
   for (const { flags, about, isList } of command.options) {
     if (isList) parser.option(flags, about, (value: string, before: string[] = []) => [...before, value])

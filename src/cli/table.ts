@@ -46,9 +46,9 @@ export function formatBytes(bytes: number): string {
   return `${value.toFixed(value < 10 ? 2 : 1)} ${units[unit]}`
 }
 
-/** RFC 3339, without milliseconds where there are none. */
+/** RFC 3339, without milliseconds where there are none; as a number where no date can say it. */
 export function formatTime(ms: number): string {
-  return formatInstant(ms).replace('.000Z', 'Z')
+  return Math.abs(ms) <= 8.64e15 ? formatInstant(ms).replace('.000Z', 'Z') : `${ms} ms`
 }
 
 /** Lines moved to the right. */

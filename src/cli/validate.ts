@@ -1,8 +1,6 @@
 /** `tilefold validate`: what definitions mean and cost, before anything is stored; and whether real events fit them. */
-import { type EntityEstimate, estimateEntity } from '../define/estimate.ts'
 import { TilefoldError } from '../model/errors.ts'
-import type { FeaturePlan, InputColumn, Plan } from '../model/plan.ts'
-import { formatDuration } from '../model/time.ts'
+import type { InputColumn, Plan } from '../model/plan.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles } from './event-files.ts'
@@ -11,6 +9,7 @@ import { Rejects } from './rejects.ts'
 import { lookAt, type SampleFindings } from './sample.ts'
 import { readWhole, settingError } from './settings.ts'
 import { formatBytes, formatCount, formatTime, indent, renderTable } from './table.ts'
+import { viewData, viewTable } from './view-report.ts'
 import { loadViews, plansOfSource } from './views.ts'
 
 export const validate: Command = {
@@ -121,8 +120,8 @@ function sampleData({ rows, isCut, columns, views, warnings }: SampleFindings): 
     columns: columns.map(({ name, nulls, nonFinite }) => ({ name, nulls, non_finite: nonFinite })),
     views: views.map(({ view, firstMs, lastMs, entities, hottest }) => ({
       view,
-      first: firstMs === undefined ? null : timeText(firstMs),
-      last: lastMs === undefined ? null : timeText(lastMs),
+      first: firstMs === undefined ? null : formatTime(firstMs),
+      last: lastMs === undefined ? null : formatTime(lastMs),
       entities,
       hottest: hottest.map(({ eventsPerSecond, ...each }) => ({ ...each, events_per_second: eventsPerSecond })),
     })),
@@ -139,7 +138,7 @@ function sampleTable({ rows, isCut, columns, views }: SampleFindings, printer: P
     title,
   )
   const tables = views.map(({ view, firstMs, lastMs, entities, hottest }) => {
-    const span = firstMs === undefined ? 'no event times' : `${timeText(firstMs)} to ${timeText(lastMs!)}`
+    const span = firstMs === undefined ? 'no event times' : `${formatTime(firstMs)} to ${formatTime(lastMs!)}`
     const hot = renderTable(
       [
         { title: 'HOTTEST' },
@@ -160,128 +159,4 @@ function sampleTable({ rows, isCut, columns, views }: SampleFindings, printer: P
     return `${view}: ${span}, ${formatCount(entities)} entities\n\n${indent(hot)}`
   })
   return `${title(`sample: ${isCut ? 'the first ' : ''}${formatCount(rows)} rows`)}\n\n${indent([nulls, ...tables].join('\n'))}`
-}
-
-/** Times in the wrong unit may lie outside what a date can say. */
-function timeText(ms: number): string {
-  return Math.abs(ms) <= 8.64e15 ? formatTime(ms) : `${ms} ms`
-}
-
-// ---- views -----------------------------------------------------------------------------------------------------------
-
-function viewData(plan: Plan, rate: number): object {
-  const { state } = plan
-  const estimate = estimateEntity(plan, rate)
-  return {
-    view: plan.view,
-    source: state.source,
-    entity: state.entity,
-    time: state.expressions.time,
-    filter: state.expressions.filter,
-    state_hash: plan.stateHash,
-    definition_hash: plan.definitionHash,
-    head:
-      state.head.kind === 'raw'
-        ? formatDuration(state.head.lengthMs)
-        : `steps of ${formatDuration(state.ladder[0]!.stepMs)}`,
-    ladder: state.ladder.map(({ stepMs, keepMs }) => ({ step: formatDuration(stepMs), keep: formatDuration(keepMs) })),
-    windows: plan.windows.map(({ lengthMs, tailStepMs }) => ({
-      length: formatDuration(lengthMs),
-      start_step: formatDuration(tailStepMs),
-    })),
-    features: plan.features.map(({ name, op, type, window }) => ({
-      name,
-      op,
-      type,
-      window: formatDuration(plan.windows[window]!.lengthMs),
-    })),
-    estimate: {
-      events_per_second: rate,
-      head_events: estimate.headEvents,
-      head_bytes: estimate.headBytes,
-      levels: estimate.levels.map(({ stepMs, tiles, tileBytes, bytes }) => ({
-        step: formatDuration(stepMs),
-        tiles,
-        tile_bytes: tileBytes,
-        bytes,
-      })),
-      total_bytes: estimate.totalBytes,
-    },
-  }
-}
-
-function viewTable(plan: Plan, rate: number, printer: Printer): string {
-  const { state } = plan
-  const title = (text: string) => printer.style('bold', text)
-  const estimate = estimateEntity(plan, rate)
-  const facts: [string, string][] = [
-    [
-      'events',
-      `${state.source}, by ${state.entity.map((part) => part.name).join(', ')}, time ${state.expressions.time}`,
-    ],
-    ...(state.expressions.filter ? ([['filter', state.expressions.filter]] as [string, string][]) : []),
-    ['state', plan.stateHash],
-    ['definition', plan.definitionHash],
-    ['features', featureText(plan)],
-    ['row', `${formatBytes(estimate.totalBytes)} at most at ${rateText(rate)}: ${sizeText(estimate)}`],
-  ]
-  const width = Math.max(...facts.map(([name]) => name.length))
-  const ladder = renderTable(
-    [
-      { title: 'TILE' },
-      { title: 'KEPT' },
-      { title: 'TILES', align: 'right' },
-      { title: 'BYTES EACH', align: 'right' },
-      { title: 'START OF WINDOWS' },
-    ],
-    estimate.levels.map(({ stepMs, tiles, tileBytes }, i) => [
-      formatDuration(stepMs),
-      formatDuration(state.ladder[i]!.keepMs),
-      formatCount(tiles),
-      formatCount(tileBytes),
-      plan.windows
-        .filter((each) => each.tailStepMs === stepMs)
-        .map((each) => formatDuration(each.lengthMs))
-        .join(', '),
-    ]),
-    title,
-  )
-  return `${title(plan.view)}\n${indent(`${facts.map(([name, text]) => `${name.padEnd(width)}  ${text}\n`).join('')}\n${ladder}`)}`
-}
-
-/** Features of one operation and column differ in their windows alone: one entry for all of them. */
-function featureText(plan: Plan): string {
-  const groups = new Map<string, FeaturePlan[]>()
-  for (const feature of plan.features) {
-    const base = feature.name.replace(/_[^_]*$/, '')
-    groups.set(base, [...(groups.get(base) ?? []), feature])
-  }
-  const texts = [...groups].map(([base, features]) =>
-    features.length === 1
-      ? features[0]!.name
-      : `${base}_{${features.map((each) => each.name.slice(base.length + 1)).join(',')}}`,
-  )
-  return `${plan.features.length}: ${texts.join(', ')}`
-}
-
-function rateText(rate: number): string {
-  for (const [unit, seconds] of [
-    ['s', 1],
-    ['m', 60],
-    ['h', 3600],
-  ] as const) {
-    if (rate * seconds >= 1) return rateOf(rate * seconds, unit)
-  }
-  return rateOf(rate * 86_400, 'd')
-}
-
-function rateOf(count: number, unit: string): string {
-  const text = String(Number(count.toPrecision(3)))
-  return `${text} ${text === '1' ? 'event' : 'events'}/${unit}`
-}
-
-function sizeText({ headEvents, headBytes, levels }: EntityEstimate): string {
-  const parts = levels.map(({ stepMs, bytes }) => `${formatDuration(stepMs)} ${formatBytes(bytes)}`)
-  if (headEvents > 0) parts.unshift(`head ${formatBytes(headBytes)}`)
-  return parts.join(', ')
 }

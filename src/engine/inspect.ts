@@ -28,7 +28,6 @@ import {
   RAW_TIME_AT,
   ROW_APPLIED_AT,
   ROW_BYTES_AT,
-  ROW_CHECKED_FROM,
   ROW_CHECKSUM_AT,
   ROW_COMPLETE_SINCE_AT,
   ROW_HEAD_FRONTIER_AT,
@@ -56,84 +55,16 @@ import {
 } from '../../assembly/layout.ts'
 import type { PartialPlan, StatePlan, ValueType } from '../model/plan.ts'
 import { formatDuration } from '../model/time.ts'
+import { rowChecksum } from './row-checksum.ts'
+import type {
+  BytePart,
+  CellDescription,
+  EventDescription,
+  PartialDescription,
+  RowDescription,
+  TileDescription,
+} from './row-description.ts'
 import { rowError } from './row-error.ts'
-
-export interface RowDescription {
-  readonly formatVersion: number
-  readonly bytes: number
-  readonly checksum: string
-  /** Position of the lane's log up to which the row holds every event of its entity. */
-  readonly applied: number
-  readonly layoutVersion: number
-  /** Events before it are in tiles, later ones raw (or in the head's own tiles). */
-  readonly headFrontierMs: number
-  readonly completeSinceMs: number
-  readonly head: 'raw' | 'step'
-  /** Raw events of the head, oldest first. */
-  readonly events: readonly EventDescription[]
-  /** Finest first, one per step of the ladder. */
-  readonly levels: readonly LevelDescription[]
-  /** Every byte of the row, once. */
-  readonly parts: readonly BytePart[]
-}
-
-export interface EventDescription {
-  readonly timeMs: number
-  readonly op: number
-  readonly cells: readonly CellDescription[]
-}
-
-export interface CellDescription {
-  readonly column: string
-  readonly value: number | string | boolean | null
-}
-
-export interface LevelDescription {
-  readonly stepMs: number
-  /** Tiles that end before it are written. */
-  readonly compactedMs: number
-  /** Tiles that start before it are gone. */
-  readonly evictedMs: number
-  readonly tiles: readonly TileDescription[]
-}
-
-export interface TileDescription {
-  readonly startMs: number
-  readonly endMs: number
-  readonly rows: number
-  readonly partials: readonly PartialDescription[]
-}
-
-export type PartialDescription =
-  | {
-      readonly kind: 'numeric'
-      readonly column: string
-      /** Non-null cells. */
-      readonly cells: number
-      readonly sum?: string
-      readonly squares?: string
-      readonly min?: CellDescription['value']
-      readonly max?: CellDescription['value']
-    }
-  | {
-      readonly kind: 'first' | 'last'
-      readonly column: string
-      /** null where no event of the tile has the cell. */
-      readonly timeMs: number | null
-      readonly value: CellDescription['value']
-      /** The whole event, where other cells decide between events of one time. */
-      readonly event?: readonly CellDescription[]
-    }
-
-/** `count` pieces of `bytesEach` bytes; text and padding are one piece. */
-export interface BytePart {
-  /** `header`, `frontiers`, `head`, or a level's step: `5m`. */
-  readonly section: string
-  readonly what: string
-  readonly count: number
-  readonly bytesEach: number
-  readonly bytes: number
-}
 
 /** Describes a row of a view of this state. Throws ROW_CORRUPT. */
 export function inspectRow(bytes: Uint8Array, state: StatePlan): RowDescription {
@@ -489,34 +420,4 @@ function placePoint(number: bigint, scale: number): string {
   const digits = String(number < 0n ? -number : number).padStart(scale + 1, '0')
   const text = `${digits.slice(0, -scale)}.${digits.slice(-scale)}`
   return number < 0n ? `-${text}` : text
-}
-
-// ---- checksum --------------------------------------------------------------------------------------------------------
-
-const MIX_1 = 0x9e37_79b1_85eb_ca87n
-const MIX_2 = 0xc2b2_ae3d_27d4_eb4fn
-const WORD = 0xffff_ffff_ffff_ffffn
-
-/** The same sum as assembly/row.ts's `checksum`, over everything behind the applied position. */
-function rowChecksum(view: DataView): number {
-  const end = view.byteLength
-  const sums = [0n, 0n, 0n, 0n]
-  const sumsOfSums = [0n, 0n, 0n, 0n]
-  const add = (lane: number, word: bigint) => {
-    sums[lane] = (sums[lane]! + word) & WORD
-    sumsOfSums[lane] = (sumsOfSums[lane]! + sums[lane]!) & WORD
-  }
-  let at = ROW_CHECKED_FROM
-  for (; at + 32 <= end; at += 32) {
-    for (let lane = 0; lane < 4; lane++) add(lane, view.getBigUint64(at + lane * 8, true))
-  }
-  for (; at < end; at += 4) add(0, BigInt(view.getUint32(at, true)))
-  let hash = (BigInt(end - ROW_CHECKED_FROM) * MIX_1) & WORD
-  for (let lane = 0; lane < 4; lane++) {
-    hash = ((hash ^ sums[lane]!) * MIX_1) & WORD
-    hash ^= hash >> 32n
-    hash = ((hash ^ sumsOfSums[lane]!) * MIX_2) & WORD
-    hash ^= hash >> 29n
-  }
-  return Number((hash ^ (hash >> 32n)) & 0xffff_ffffn)
 }

@@ -8,8 +8,9 @@ import {
   RUN_HEAP_BYTES_AT,
 } from '../../assembly/layout.ts'
 import { Core } from '../../src/engine/core.ts'
-import { inspectRow, type PartialDescription, type RowDescription } from '../../src/engine/inspect.ts'
+import { inspectRow } from '../../src/engine/inspect.ts'
 import { loadCore } from '../../src/engine/module.ts'
+import type { PartialDescription, RowDescription } from '../../src/engine/row-description.ts'
 import { encodeKey, type KeyPart } from '../../src/model/key.ts'
 import type { StatePlan } from '../../src/model/plan.ts'
 import { checksum } from '../assembly/naive-row.ts'
@@ -126,7 +127,7 @@ describe('a stored row, inspected', () => {
   })
 })
 
-/** Puts the right checksum on a row: the one that the reader would have computed, asked out of it. */
+/** Puts the right checksum on a row, so that what comes behind it is looked at. */
 function seal(row: Uint8Array): void {
   const view = new DataView(row.buffer, row.byteOffset, row.byteLength)
   view.setUint32(ROW_CHECKSUM_AT, checksum(row.subarray(16)), true)

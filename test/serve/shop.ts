@@ -125,6 +125,9 @@ export class WatchedStore implements Store {
   write(...call: Parameters<Store['write']>) {
     return this.inner.write(...call)
   }
+  readOwnRows(...call: Parameters<Store['readOwnRows']>) {
+    return this.inner.readOwnRows(...call)
+  }
   readCheckpoint(...call: Parameters<Store['readCheckpoint']>) {
     return this.inner.readCheckpoint(...call)
   }

@@ -10,6 +10,8 @@ import { closeGuard, createWriteGuard } from '../../src/store/guard.ts'
 import { createLmdbStore, type LmdbStoreOptions } from '../../src/store/lmdb.ts'
 import type { LaneName, Store } from '../../src/store/port.ts'
 import { appliedOf } from '../../src/store/rules.ts'
+import { seal, unseal } from '../../src/store/sealed.ts'
+import type { WriterRecord } from '../../src/store/writer.ts'
 import { seededRandom } from '../support/random.ts'
 import { compileForNode } from './compile.ts'
 import { LANE, readOne, rowOf, rowsOf, testStore } from './suite.ts'
@@ -60,7 +62,11 @@ afterEach(async () => {
 })
 
 /** Changes stored bytes behind the store's back. */
-async function damageValue(path: string, isMeant: (key: Buffer) => boolean, damage: 'garble' | 'lose'): Promise<void> {
+async function damageValue(
+  path: string,
+  isMeant: (key: Buffer) => boolean,
+  damage: 'garble' | 'lose' | ((value: Buffer) => Buffer),
+): Promise<void> {
   const options = {
     path,
     noSubdir: false,
@@ -70,8 +76,10 @@ async function damageValue(path: string, isMeant: (key: Buffer) => boolean, dama
   }
   const raw = open<Buffer, Buffer>(options)
   for (const key of [...raw.getKeys()].filter(isMeant)) {
+    const value = raw.getBinary(key)!
     if (damage === 'lose') raw.removeSync(key)
-    else raw.putSync(key, Buffer.from(raw.getBinary(key)!.map((byte, i) => (i === 9 ? byte ^ 4 : byte))))
+    else if (damage === 'garble') raw.putSync(key, Buffer.from(value.map((byte, at) => (at === 9 ? byte ^ 4 : byte))))
+    else raw.putSync(key, damage(value))
   }
   await raw.close()
 }
@@ -246,6 +254,20 @@ describe('the one writer of a directory', () => {
     await store.close()
     const child = await startWriter('ready', path, 'hold')
     await kill(child)
+    openStore({ path })
+  })
+
+  it('is let in where a process of another start has got the pid of the dead one', async () => {
+    const path = newDirectory()
+    await kill(await startWriter('ready', path, 'hold'))
+    await damageValue(
+      path,
+      (key) => key.toString() === 'w',
+      (sealed) => {
+        const record = unseal<WriterRecord>(sealed, 'the writer')
+        return seal({ ...record, pid: process.ppid })
+      },
+    )
     openStore({ path })
   })
 
