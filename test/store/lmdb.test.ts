@@ -206,11 +206,22 @@ describe('an LMDB store', () => {
     expect(statSync(file).size).toBeGreaterThan(whole.length)
   })
 
-  it('tells a damaged lane record from a lane never seen', async () => {
+  it.each([
+    // One bit, which leaves a record that could be read: nonce `a` turns into `c`.
+    ['of another nonce', 'garble'],
+    ['of an unknown version', (value: Buffer) => seal({ ...unseal(value, 'record'), v: 2 })],
+    ['of nothing', () => Buffer.alloc(0)],
+  ] as const)('tells a damaged lane record, %s, from a lane never seen', async (_, damage) => {
     const path = newDirectory()
     const store = openStore({ path })
     await store.takeLane(LANE, 'a')
-    await damageValue(path, (key) => key.toString().endsWith('/l'), 'garble')
+    const nonceAt = '"nonce":"'
+    const flip = (value: Buffer) => {
+      const copy = Buffer.from(value)
+      copy[copy.indexOf(nonceAt) + nonceAt.length]! ^= 2
+      return copy
+    }
+    await damageValue(path, (key) => key.toString().endsWith('/l'), damage === 'garble' ? flip : damage)
     await expect(store.readLane(LANE)).rejects.toMatchObject({
       code: 'STORE_FORMAT',
       message: expect.stringContaining('test/0123456789abcdef/1/clicks.0'),
