@@ -9,7 +9,7 @@
  * environment, from a header that it read a moment before. If another process commits in that moment the id goes back by
  * one, and the next commit overwrites the last: lost writes, then a broken free list (seconds of opening and closing a
  * reader beside a writer show it). So opening and committing exclude each other. LMDB's own write lock does that, taken
- * in an environment in which nothing is ever committed: it costs some 3 us a write, and the kernel frees it when its holder is
+ * in an environment in which nothing is ever committed: it costs about 1 us a write, and the kernel frees it when its holder is
  * killed. For the same reason a read-only store is a writable environment in which this class refuses to write: one
  * process cannot hold an environment both ways.
  *
