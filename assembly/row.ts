@@ -115,7 +115,8 @@ const MIX_2: u64 = 0xc2b2_ae3d_27d4_eb4f
 
 /**
  * Four lanes of Fletcher's double sum over 8-byte words, then mixed: every flipped bit changes a sum, every exchange of words
- * a sum of sums. Two additions a word: half the cost of multiplying, and most of the cost of opening a row.
+ * a sum of sums. The second sum turns as it grows: two flips of top bits would cancel in plain sums. Half the cost of
+ * multiplying, and most of the cost of opening a row.
  */
 export function checksum(at: usize, bytes: usize): u32 {
   let a1: u64 = 0
@@ -132,14 +133,14 @@ export function checksum(at: usize, bytes: usize): u32 {
     a2 += load<u64>(at, 8)
     a3 += load<u64>(at, 16)
     a4 += load<u64>(at, 24)
-    b1 += a1
-    b2 += a2
-    b3 += a3
-    b4 += a4
+    b1 = rotl<u64>(b1, 5) + a1
+    b2 = rotl<u64>(b2, 5) + a2
+    b3 = rotl<u64>(b3, 5) + a3
+    b4 = rotl<u64>(b4, 5) + a4
   }
   for (; at < end; at += 4) {
     a1 += load<u32>(at) as u64
-    b1 += a1
+    b1 = rotl<u64>(b1, 5) + a1
   }
   let hash = (bytes as u64) * MIX_1
   hash = mix(hash, a1, b1)

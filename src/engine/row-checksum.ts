@@ -12,7 +12,7 @@ export function rowChecksum(view: DataView): number {
   const sumsOfSums = [0n, 0n, 0n, 0n]
   const add = (lane: number, word: bigint) => {
     sums[lane] = (sums[lane]! + word) & WORD
-    sumsOfSums[lane] = (sumsOfSums[lane]! + sums[lane]!) & WORD
+    sumsOfSums[lane] = (((sumsOfSums[lane]! << 5n) | (sumsOfSums[lane]! >> 59n)) + sums[lane]!) & WORD
   }
   let at = ROW_CHECKED_FROM
   for (; at + 32 <= end; at += 32) {

@@ -340,7 +340,7 @@ export function checksum(bytes: Uint8Array): number {
   ]
   const add = (lane: [bigint, bigint], word: bigint) => {
     lane[0] = (lane[0] + word) & MASK
-    lane[1] = (lane[1] + lane[0]) & MASK
+    lane[1] = (((lane[1] << 5n) | (lane[1] >> 59n)) + lane[0]) & MASK
   }
   let at = 0
   for (; at + 32 <= bytes.length; at += 32) {
