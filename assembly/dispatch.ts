@@ -5,6 +5,7 @@ import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
 import { PartialPlan, accBytes, column, partial, partialCount } from './plan'
 import { allocate } from './arena'
 import { register } from './columns'
+import { wideCount } from './exact'
 import { Run, boundOf, cellAt, shapeOf, shapesAreBounds } from './partials/partial'
 import {
   numericAddAcc,
@@ -23,6 +24,9 @@ import {
   numericLower,
   numericMeasureAcc,
   numericMeasureTile,
+  numericOwnWide,
+  numericPlainForm,
+  numericAddPlainTiles,
   numericTakesEdge,
   numericWriteAcc,
   numericWriteParams,
@@ -79,7 +83,7 @@ export function initAcc(acc: usize): void {
     emptyAcc = allocate(accBytes)
     initAccFields(emptyAcc)
   }
-  for (let i: usize = 0; i < accBytes; i += 8) store<u64>(acc + i, load<u64>(emptyAcc + i))
+  copyBlock(acc, emptyAcc, accBytes)
 }
 
 function initAccFields(acc: usize): void {
@@ -91,8 +95,33 @@ function initAccFields(acc: usize): void {
   }
 }
 
+/** Copies a few dozen bytes, a multiple of 32: a call of `memory.copy` costs more than that. */
+function copyBlock(into: usize, from: usize, bytes: usize): void {
+  for (const end = into + bytes; into < end; into += 32, from += 32) {
+    if (ASC_FEATURE_SIMD) {
+      v128.store(into, v128.load(from))
+      v128.store(into, v128.load(from, 16), 16)
+    } else {
+      store<u64>(into, load<u64>(from))
+      store<u64>(into, load<u64>(from, 8), 8)
+      store<u64>(into, load<u64>(from, 16), 16)
+      store<u64>(into, load<u64>(from, 24), 24)
+    }
+  }
+}
+
+/** into = from; what `into` held is overwritten, not dropped. */
+export function copyAcc(into: usize, from: usize): void {
+  copyBlock(into, from, accBytes)
+  if (wideCount == 0) return
+  for (let i = 0; i < partialCount; i++) {
+    if (partial(i).kind == PARTIAL_NUMERIC) numericOwnWide(partial(i), into + (partial(i).accAt as usize))
+  }
+}
+
 /** Gives back what accumulators hold outside themselves. */
 export function dropAccs(accs: usize, count: i32): void {
+  if (wideCount == 0) return
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     if (plan.kind != PARTIAL_NUMERIC) continue
@@ -136,18 +165,28 @@ export function addEvents(acc: usize, first: usize, count: i32, heap: usize): vo
 export function addTiles(acc: usize, run: Run, first: usize, count: i32): void {
   const stride = run.stride
   let rows: i64 = 0
-  if (run.rowsWidth == 4) {
-    for (let i = 0, at = first; i < count; i++, at += stride) rows += load<i32>(at, TILE_ROWS_AT) as i64
+  let i = 0
+  if (run.plain >= 0) {
+    rows = numericAddPlainTiles(acc + (partial(0).accAt as usize), run.plain, first, stride, count)
+    i = 1
+  } else if (run.rowsWidth == 4) {
+    for (let j = 0, at = first; j < count; j++, at += stride) rows += load<i32>(at, TILE_ROWS_AT) as i64
   } else {
-    for (let i = 0, at = first; i < count; i++, at += stride) rows += load<i64>(at, TILE_ROWS_AT)
+    for (let j = 0, at = first; j < count; j++, at += stride) rows += load<i64>(at, TILE_ROWS_AT)
   }
   store<i64>(acc, load<i64>(acc) + rows)
-  for (let i = 0; i < partialCount; i++) {
+  for (; i < partialCount; i++) {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
     if (plan.kind == PARTIAL_NUMERIC) numericAddTiles(plan, at, run, first, cellAt(run.cells, i), count, rows)
     else edgeAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
   }
+}
+
+/** How `addTiles` may take a run's first partial, with the rows: a form of numeric's, or -1. */
+export function plainForm(run: Run): i32 {
+  if (partialCount == 0 || run.rowsWidth != 4 || partial(0).kind != PARTIAL_NUMERIC) return -1
+  return numericPlainForm(partial(0), run.params)
 }
 
 // ---- runs ----------------------------------------------------------------------------------------------------------

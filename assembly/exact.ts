@@ -18,13 +18,18 @@ export const WIDE_SQUARES_LIMBS: i32 = 135
 export const WIDE_SQUARES_AT: usize = 69 * 4
 export const WIDE_BYTES: usize = (69 + 135) * 4
 
+/** Wide blocks in use: hardly ever any. */
+export let wideCount: i32 = 0
+
 export function newWide(): usize {
+  wideCount++
   const wide = allocate(WIDE_BYTES)
   memory.fill(wide, 0, WIDE_BYTES)
   return wide
 }
 
 export function releaseWide(wide: usize): void {
+  wideCount--
   release(wide, WIDE_BYTES)
 }
 

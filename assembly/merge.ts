@@ -39,7 +39,7 @@ import {
 } from './layout'
 import { accBytes, headKind, level, levelCount, partial } from './plan'
 import { allocate, release } from './arena'
-import { addAcc, addEvents, addTiles, dropAccs, initAcc, lower } from './dispatch'
+import { addAcc, addEvents, addTiles, copyAcc, dropAccs, initAcc, lower } from './dispatch'
 import { OPEN_ROW_BYTES, Row, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
 import { Run } from './partials/partial'
 
@@ -48,6 +48,10 @@ let featureCount: i32 = 0
 const windows = memory.data(64 * 16, 8)
 let featuresAt: usize = 0
 let accsAt: usize = 0
+/** The accumulator of further rows. */
+let sharedAt: usize = 0
+/** What the sweep adds to. */
+let sumAt: usize = 0
 
 // Results of the last call, by entity: infos, statuses (u8 by feature), values (16 bytes by feature).
 export let infosAt: usize = 0
@@ -67,6 +71,11 @@ export function readFeatures(at: usize): void {
   featuresAt = allocate(max((featureCount as usize) * 24, 8))
   memory.copy(featuresAt, at, (featureCount as usize) * 24)
   accsAt = allocate((windowCount as usize) * accBytes)
+  sharedAt = allocate(accBytes)
+  for (let i = 0; i < levelCount; i++) {
+    store<i64>(scales + ((i as usize) << 3), level(i).stepMs / level(0).stepMs)
+    store<i64>(ratios + ((i as usize) << 3), level(i).stepMs / level(max(i - 1, 0)).stepMs)
+  }
   entityRoom = 0
   requestAsOf = i64.MIN_VALUE
 }
@@ -82,6 +91,9 @@ const places = memory.data(64 * 4)
 const startsUp = memory.data(64 * 8 * 8, 8)
 const startsDown = memory.data(64 * 8 * 8, 8)
 const asOfDown = memory.data(8 * 8, 8)
+/** Tiles of the next finer level in one tile, and of the finest. */
+const ratios = memory.data(8 * 8, 8)
+const scales = memory.data(8 * 8, 8)
 
 function setAsOf(asOfMs: i64): void {
   if (asOfMs == requestAsOf) return
@@ -130,51 +142,67 @@ let tilesRead: u32 = 0
 let eventsRead: u32 = 0
 /** First segment that can't be answered; windowCount when all can. */
 let tooOldFrom: i32 = 0
+/** Accumulators that hold something: those which the first row set. */
+let accsHeld: i32 = 0
 
 function accOf(place: i32): usize {
   return accsAt + (place as usize) * accBytes
 }
 
-function sweep(row: Row): void {
+/**
+ * Sets the windows' accumulators to a row (`isFirst`), or adds a row to them. Newest segment first, each on top of a copy of
+ * the one before: what has been added up to a window's start is the row's share of that window.
+ */
+function sweep(row: Row, isFirst: bool): void {
   const asOf = requestAsOf
   for (let i = 0; i < levelCount; i++) store<i32>(cursors + ((i as usize) << 2), levelRun(row, i).count)
+  sumAt = isFirst ? accsAt : sharedAt
+  initAcc(sumAt)
 
   // Where tiles end: the head's frontier, as-of itself where it lies on a tile's edge, or nowhere.
-  const step = level(0).stepMs
   const asOfTile = load<i64>(asOfDown)
   let topTile: i64 = asOfTile
+  let events = 0
   if (headKind == HEAD_RAW) {
     if (asOf >= row.headFrontierMs) {
       topTile = compactedTile(row, 0)
-      sweepEvents(row, asOf)
-    } else if (asOfTile * step != asOf) {
+      events = eventsBefore(headRun(row), headRun(row).count, asOf)
+    } else if (asOfTile * level(0).stepMs != asOf) {
       tooOldFrom = 0
+      if (isFirst) accsHeld = 0
       return
     }
   }
+  accsHeld = isFirst ? 1 : accsHeld
   for (let place = 0; place < tooOldFrom; place++) {
+    if (isFirst && place > 0) {
+      sumAt = accOf(place)
+      copyAcc(sumAt, sumAt - accBytes)
+      accsHeld = place + 1
+    }
+    if (events > 0) events = addRecent(headRun(row), place, events)
     if (!coverSegment(row, place, topTile)) {
       tooOldFrom = place
-      return
+      break
     }
+    if (!isFirst) addAcc(accOf(place), sharedAt)
   }
+  if (!isFirst) dropAccs(sharedAt, 1)
 }
 
-/** The head's raw events before as-of, into their segments. */
-function sweepEvents(row: Row, asOf: i64): void {
-  const run = headRun(row)
-  let end = run.count
-  while (end > 0 && load<i64>(run.first + ((end - 1) as usize) * run.stride, RAW_TIME_AT) >= asOf) end--
-  for (let place = 0; place < windowCount && end > 0; place++) {
-    const start = load<i64>(starts + ((place as usize) << 3))
-    let first = end
-    while (first > 0 && load<i64>(run.first + ((first - 1) as usize) * run.stride, RAW_TIME_AT) >= start) first--
-    if (first < end) {
-      addEvents(accOf(place), run.first + (first as usize) * run.stride, end - first, run.heap)
-      eventsRead += (end - first) as u32
-    }
-    end = first
-  }
+/** How many of the first `count` events of the head are before `ms`. */
+function eventsBefore(run: Run, count: i32, ms: i64): i32 {
+  while (count > 0 && load<i64>(run.first + ((count - 1) as usize) * run.stride, RAW_TIME_AT) >= ms) count--
+  return count
+}
+
+/** Adds those of the first `count` raw events that lie in segment `place`; returns how many are older. */
+function addRecent(run: Run, place: i32, count: i32): i32 {
+  const first = eventsBefore(run, count, load<i64>(starts + ((place as usize) << 3)))
+  if (first == count) return count
+  addEvents(sumAt, run.first + (first as usize) * run.stride, count - first, run.heap)
+  eventsRead += (count - first) as u32
+  return first
 }
 
 /** Adds the tiles of segment `place` below `topTile` (a level 0 tile number); false when some of it can't be covered. */
@@ -197,7 +225,7 @@ function coverSegment(row: Row, place: i32, topTile: i64): bool {
     }
     if (coveredHigh < 0) {
       if (lowest < highest) {
-        addSpan(row, i, place, lowest, highest)
+        addSpan(row, i, lowest, highest)
         coveredLow = lowest
         coveredHigh = highest
       }
@@ -205,21 +233,23 @@ function coverSegment(row: Row, place: i32, topTile: i64): bool {
       coveredLow *= ratio
       coveredHigh *= ratio
       if (coveredHigh < highest && coveredHigh >= lowest) {
-        addSpan(row, i, place, coveredHigh, highest)
+        addSpan(row, i, coveredHigh, highest)
         coveredHigh = highest
       }
       if (lowest < coveredLow) {
-        addSpan(row, i, place, lowest, coveredLow)
+        addSpan(row, i, lowest, coveredLow)
         coveredLow = lowest
       }
     }
-    if (i > 0) ratio = level(i).stepMs / level(i - 1).stepMs
+    const scale = load<i64>(scales + ((i as usize) << 3))
+    if (coveredHigh * scale == end0 && coveredLow * scale == start0) return true
+    if (i > 0) ratio = load<i64>(ratios + ((i as usize) << 3))
   }
-  return coveredHigh == end0 && coveredLow == start0
+  return false
 }
 
 /** Adds the run's tiles with numbers in [low, high). Spans of a level come newest first. */
-function addSpan(row: Row, index: i32, place: i32, low: i64, high: i64): void {
+function addSpan(row: Row, index: i32, low: i64, high: i64): void {
   const run = levelRun(row, index)
   const cursorAt = cursors + ((index as usize) << 2)
   let end = load<i32>(cursorAt)
@@ -232,7 +262,7 @@ function addSpan(row: Row, index: i32, place: i32, low: i64, high: i64): void {
   store<i32>(cursorAt, first)
   if (first == end) return
   tilesRead += (end - first) as u32
-  addTiles(accOf(place), run, run.first + (first as usize) * run.stride, end - first)
+  addTiles(sumAt, run, run.first + (first as usize) * run.stride, end - first)
 }
 
 @inline
@@ -261,7 +291,6 @@ export function mergeEntities(count: i32, asOfs: usize, rows: usize, rowCount: i
   let next = 0
   for (let entity = 0; entity < count; entity++) {
     setAsOf(load<f64>(asOfs + ((entity as usize) << 3)) as i64)
-    for (let i = 0; i < windowCount; i++) initAcc(accOf(i))
     tooOldFrom = windowCount
     tilesRead = 0
     eventsRead = 0
@@ -285,7 +314,7 @@ export function mergeEntities(count: i32, asOfs: usize, rows: usize, rowCount: i
       oldest = max(oldest, row.headFrontierMs as f64)
       since = max(since, row.completeSinceMs as f64)
       version = max(version, row.layoutVersion)
-      if (tooOldFrom > 0) sweep(row)
+      if (tooOldFrom > 0) sweep(row, merged == 1)
     }
     const info = infosAt + (entity as usize) * ENTITY_INFO_BYTES
     store<u32>(info, merged, INFO_ROWS)
@@ -296,9 +325,12 @@ export function mergeEntities(count: i32, asOfs: usize, rows: usize, rowCount: i
     store<u32>(info, tilesRead, INFO_TILES)
     store<u32>(info, eventsRead, INFO_EVENTS)
     store<f64>(info, since, INFO_COMPLETE_SINCE)
-    for (let i = 1; i < windowCount; i++) addAcc(accOf(i), accOf(i - 1))
+    if (merged == 0) {
+      accsHeld = windowCount
+      for (let i = 0; i < windowCount; i++) initAcc(accOf(i))
+    }
     lowerEntity(entity, merged == 0 ? STATUS_UNKNOWN : STATUS_OK, error != 0)
-    dropAccs(accsAt, windowCount)
+    dropAccs(accsAt, accsHeld)
   }
 }
 
@@ -319,10 +351,9 @@ export function sweepRows(count: i32, times: i32, asOfMs: i64): void {
   setAsOf(asOfMs)
   let next = 0
   for (let time = 0; time < times; time++) {
-    for (let i = 0; i < windowCount; i++) initAcc(accOf(i))
     tooOldFrom = windowCount
-    sweep(changetype<Row>(sweptAt + (next as usize) * OPEN_ROW_BYTES))
-    for (let i = 1; i < windowCount; i++) addAcc(accOf(i), accOf(i - 1))
+    sweep(changetype<Row>(sweptAt + (next as usize) * OPEN_ROW_BYTES), true)
+    dropAccs(accsAt, accsHeld)
     if (++next == count) next = 0
   }
 }

@@ -231,6 +231,8 @@ function readPartials(): void {
       accBytes += EDGE_ACC_BYTES
     }
   }
+  // Whole blocks for dispatch.ts copyBlock.
+  accBytes = (accBytes + 31) & ~31
   let slot8 = (slot4 + 7) & ~7
   for (let i = 0; i < partialCount; i++) {
     const each = partial(i)

@@ -71,7 +71,7 @@ import {
 } from './layout'
 import { headKind, level, levelCount, partial, partialCount, rawBytes, runParamBytes } from './plan'
 import { keepsText, textFollows } from './events'
-import { tileBytes } from './dispatch'
+import { plainForm, tileBytes } from './dispatch'
 import { CELLS_BYTES, Run, cellAt } from './partials/partial'
 
 /** A row that `openRow` has checked. Good while its bytes stay where they are. */
@@ -218,6 +218,7 @@ function openRun(at: usize, end: usize, index: i32, run: Run): i32 {
   run.heap = run.first + (body as usize)
   const wanted = index < 0 ? (run.rowsWidth == 0 ? (rawBytes as i32) : -1) : strideOf(run)
   if (wanted < 0 || run.stride != (wanted as usize)) return ERROR_ROW_SHAPE
+  run.plain = index < 0 ? -1 : plainForm(run)
   const isWhole = keepsText() ? textOfRunFits(run) : run.heapBytes == 0
   return isWhole ? 0 : ERROR_ROW_TEXT
 }

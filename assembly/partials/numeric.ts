@@ -48,6 +48,7 @@ import { PartialPlan, column, rawBytes } from '../plan'
 import { Register } from '../columns'
 import { Run, Shape } from './partial'
 import {
+  WIDE_BYTES,
   WIDE_SQUARES_AT,
   WIDE_SQUARES_BASE,
   WIDE_SQUARES_LIMBS,
@@ -321,6 +322,15 @@ function addSquareWords(block: usize, size: u64, shift: u64): void {
     store<u64>(block, load<u64>(block, SLOT_SQUARES_AT + 24) + 1, SLOT_SQUARES_AT + 24)
   }
   if (load<i64>(block, SLOT_SQUARES_AT + 24) < 0) spillSquares(block)
+}
+
+/** After a copy: a wide block of the accumulator's own. */
+export function numericOwnWide(plan: PartialPlan, acc: usize): void {
+  if (!hasWide(plan)) return
+  const wide = load<u32>(acc, WIDE_AT) as usize
+  if (wide == 0) return
+  store<u32>(acc, 0, WIDE_AT)
+  memory.copy(wideOf(acc + WIDE_AT), wide, WIDE_BYTES)
 }
 
 /** The wide block of the 4-byte field at `at`, made when there is none. */
@@ -725,13 +735,6 @@ export function numericAddTiles(
 
   const sumLimbs = paramSumLimbs(param)
   const squaresLimbs = paramSquaresLimbs(param)
-  if (type == TYPE_F64 && squaresLimbs == 0 && sumLimbs <= 3 && flags == (NUMERIC_SUM | NUMERIC_MIN | NUMERIC_MAX)) {
-    const base = paramSumBase(param)
-    if (base >= -2 && base <= 1) {
-      addPlainTiles(acc, at, base + 2, sumLimbs, stride, count)
-      return
-    }
-  }
   if (sumLimbs != 0) {
     sumTiles(acc, acc + SUM_AT, sumBase(type), sumWords(type), 0, at, paramSumBase(param), sumLimbs, stride, count)
     at += (sumLimbs as usize) << 2
@@ -773,52 +776,92 @@ function highestOf(into: usize, at: usize, stride: usize, count: i32): void {
   store<f64>(into, high)
 }
 
-// Where sum, min and max of a double lie in an accumulator that has no squares.
-const PLAIN_LOW_AT: usize = 48
-const PLAIN_HIGH_AT: usize = 56
+// Where min and max of a double lie in an accumulator that has a sum and no squares; they are neighbours in a cell, too.
+const PLAIN_BOUNDS_AT: usize = 48
 
-/** HOT. The usual cell, [sum of 0 to 3 limbs][min][max], in one pass. `limb` counts from the accumulator's lowest. */
-function addPlainTiles(acc: usize, at: usize, limb: i32, limbs: i32, stride: usize, count: i32): void {
-  let low = load<f64>(acc, PLAIN_LOW_AT)
-  let high = load<f64>(acc, PLAIN_HIGH_AT)
-  let sumLow: u64 = 0
-  let sumHigh: i64 = 0
-  const boundsAt = (limbs as usize) << 2
-  if (limbs == 3) {
-    for (let i = 0; i < count; i++, at += stride) {
-      const value = load<u64>(at)
-      sumLow += value
-      sumHigh += (load<i32>(at, 8) as i64) + ((sumLow < value) as i64)
-      const least = load<f64>(at, 12)
-      const most = load<f64>(at, 20)
-      low = least < low ? least : low
-      high = most > high ? most : high
+/**
+ * The usual cell, [sum of 0 to 3 limbs within the words][min][max], as (limb of the words << 2 | limbs); else -1. Only for
+ * the first partial of a run whose rows are u32, so that everything lies at constants.
+ */
+export function numericPlainForm(plan: PartialPlan, params: usize): i32 {
+  const param = paramOf(plan, params)
+  if (plan.type != TYPE_F64 || plan.flags != (NUMERIC_SUM | NUMERIC_MIN | NUMERIC_MAX)) return -1
+  const limb = paramSumBase(param) - sumBase(TYPE_F64)
+  const limbs = paramSumLimbs(param)
+  if (load<u8>(param, NUMERIC_PARAM_N_WIDTH) != 0 || limbs > 3 || limb < 0 || limb > 3) return -1
+  return (limb << 2) | limbs
+}
+
+/** HOT. acc += `count` tiles from `first` on, in one pass; returns their rows. */
+export function numericAddPlainTiles(acc: usize, form: i32, first: usize, stride: usize, count: i32): i64 {
+  const limbs = form & 3
+  const end = first + (count as usize) * stride
+  const rows =
+    limbs == 3
+      ? addPlain(acc, first, end, stride, 3, form >> 2)
+      : limbs == 2
+        ? addPlain(acc, first, end, stride, 2, form >> 2)
+        : limbs == 1
+          ? addPlain(acc, first, end, stride, 1, form >> 2)
+          : addPlain(acc, first, end, stride, 0, 0)
+  store<i64>(acc, load<i64>(acc) + rows)
+  return rows
+}
+
+const PLAIN_CELL_AT: usize = TILE_ROWS_AT + 4
+
+/** Limbs are added up each on its own, and carry once at the end: no sum of 2^31 tiles leaves an i64. */
+@inline
+function addPlain(acc: usize, at: usize, end: usize, stride: usize, limbs: i32, limb: i32): i64 {
+  let rows: i64 = 0
+  let sum0: i64 = 0
+  let sum1: i64 = 0
+  let sum2: i64 = 0
+  if (ASC_FEATURE_SIMD) {
+    // Lanes 0 of the lows and 1 of the highs count; the others are the price of one load.
+    let lows = v128.load(acc, PLAIN_BOUNDS_AT)
+    let highs = lows
+    for (; at < end; at += stride) {
+      rows += load<i32>(at, TILE_ROWS_AT) as i64
+      if (limbs == 1) sum0 += load<i32>(at, PLAIN_CELL_AT) as i64
+      if (limbs >= 2) sum0 += load<u32>(at, PLAIN_CELL_AT) as i64
+      if (limbs == 2) sum1 += load<i32>(at, PLAIN_CELL_AT + 4) as i64
+      if (limbs == 3) {
+        sum1 += load<u32>(at, PLAIN_CELL_AT + 4) as i64
+        sum2 += load<i32>(at, PLAIN_CELL_AT + 8) as i64
+      }
+      const bounds = v128.load(at + ((limbs as usize) << 2), PLAIN_CELL_AT)
+      lows = f64x2.pmin(lows, bounds)
+      highs = f64x2.pmax(highs, bounds)
     }
-  } else if (limbs == 2) {
-    for (let i = 0; i < count; i++, at += stride) {
-      const value = load<i64>(at)
-      sumLow += value as u64
-      sumHigh += (value >> 63) + ((sumLow < (value as u64)) as i64)
-      const least = load<f64>(at, 8)
-      const most = load<f64>(at, 16)
-      low = least < low ? least : low
-      high = most > high ? most : high
-    }
+    store<f64>(acc, f64x2.extract_lane(lows, 0), PLAIN_BOUNDS_AT)
+    store<f64>(acc, f64x2.extract_lane(highs, 1), PLAIN_BOUNDS_AT + 8)
   } else {
-    let sum: i64 = 0
-    for (let i = 0; i < count; i++, at += stride) {
-      if (limbs != 0) sum += load<i32>(at) as i64
-      const least = load<f64>(at + boundsAt)
-      const most = load<f64>(at + boundsAt, 8)
+    let low = load<f64>(acc, PLAIN_BOUNDS_AT)
+    let high = load<f64>(acc, PLAIN_BOUNDS_AT + 8)
+    for (; at < end; at += stride) {
+      rows += load<i32>(at, TILE_ROWS_AT) as i64
+      if (limbs == 1) sum0 += load<i32>(at, PLAIN_CELL_AT) as i64
+      if (limbs >= 2) sum0 += load<u32>(at, PLAIN_CELL_AT) as i64
+      if (limbs == 2) sum1 += load<i32>(at, PLAIN_CELL_AT + 4) as i64
+      if (limbs == 3) {
+        sum1 += load<u32>(at, PLAIN_CELL_AT + 4) as i64
+        sum2 += load<i32>(at, PLAIN_CELL_AT + 8) as i64
+      }
+      const least = load<f64>(at + ((limbs as usize) << 2), PLAIN_CELL_AT)
+      const most = load<f64>(at + ((limbs as usize) << 2), PLAIN_CELL_AT + 8)
       low = least < low ? least : low
       high = most > high ? most : high
     }
-    sumLow = sum as u64
-    sumHigh = sum >> 63
+    store<f64>(acc, low, PLAIN_BOUNDS_AT)
+    store<f64>(acc, high, PLAIN_BOUNDS_AT + 8)
   }
-  if (limbs != 0) addToWords(acc + SUM_AT, 4, sumLow, sumHigh, limb)
-  store<f64>(acc, low, PLAIN_LOW_AT)
-  store<f64>(acc, high, PLAIN_HIGH_AT)
+  if (limbs != 0) {
+    const low = (sum0 as u64) + ((sum1 as u64) << 32)
+    const carry = (low < (sum1 as u64) << 32) as i64
+    addToWords(acc + SUM_AT, 4, low, (sum0 >> 63) + (sum1 >> 32) + sum2 + carry, limb)
+  }
+  return rows
 }
 
 /** Adds a column of limb numbers: in the run's own units while they are short, then once to the accumulator. */

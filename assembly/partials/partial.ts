@@ -74,6 +74,8 @@ export class Run {
   stepMs: i64
   /** Offset of each partial's cell in a tile, u16 by partial. */
   cells: usize
+  /** dispatch.ts plainForm. */
+  plain: i32
 }
 
 /** Bytes of a run's cell offsets: u16 for PARTIALS_MAX partials. */

@@ -73,22 +73,44 @@ export interface CoreModule {
   instantiate(): CoreExports
 }
 
-/** Which build: `debug` has every assertion and its names; tests run on both. */
-export type CoreBuild = 'release' | 'debug'
+/**
+ * One source, three builds, equal bytes from each of them:
+ *
+ *   simd       the default: minima, maxima and copies two cells at a time
+ *   portable   for hosts whose WebAssembly has no SIMD
+ *   debug      every assertion, and a source map
+ */
+export const CORE_BUILDS = ['simd', 'portable', 'debug'] as const
+export type CoreBuild = (typeof CORE_BUILDS)[number]
+
+const FILES: Readonly<Record<CoreBuild, string>> = {
+  simd: 'core.simd.wasm',
+  portable: 'core.wasm',
+  debug: 'core.debug.wasm',
+}
 
 const compiled = new Map<CoreBuild, CoreModule>()
 
-/** The compiled core; the first call compiles it, all instances share the machine code. Throws CORE_ABI. */
-export function loadCore(build: CoreBuild = process.env.TILEFOLD_CORE === 'debug' ? 'debug' : 'release'): CoreModule {
+/** The compiled core; the first call compiles it, all instances share the machine code. Throws CORE_ABI, CORE_BUILD. */
+export function loadCore(build: CoreBuild = chosenBuild()): CoreModule {
   const known = compiled.get(build)
   if (known) return known
-  const name = build === 'release' ? 'core.wasm' : 'core.debug.wasm'
   // The sources stand beside dist/, the compiled host inside it.
   const inDist = import.meta.url.includes('/dist/src/')
-  const url = new URL(inDist ? `../../${name}` : `../../dist/${name}`, import.meta.url)
-  const core = coreOf(new WebAssembly.Module(readFileSync(url)))
+  const url = new URL(inDist ? `../../${FILES[build]}` : `../../dist/${FILES[build]}`, import.meta.url)
+  const bytes = readFileSync(url)
+  const core = build === 'simd' && !WebAssembly.validate(bytes) ? loadCore('portable') : coreOf(new WebAssembly.Module(bytes))
   compiled.set(build, core)
   return core
+}
+
+function chosenBuild(): CoreBuild {
+  const wanted = process.env.TILEFOLD_CORE || 'simd'
+  if ((CORE_BUILDS as readonly string[]).includes(wanted)) return wanted as CoreBuild
+  throw new TilefoldError(
+    'CORE_BUILD',
+    `cannot load the core: TILEFOLD_CORE is ${JSON.stringify(wanted)}, expected one of ${CORE_BUILDS.join(', ')}`,
+  )
 }
 
 /** A core from a module compiled elsewhere: workers get it posted and compile nothing. */

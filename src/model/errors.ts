@@ -22,6 +22,7 @@ export const ERRORS = {
   // Engine
   CORE_TRAP: { status: 500, means: 'the core stopped on a broken invariant; its lanes must restart' },
   CORE_MEMORY: { status: 500, means: 'the core reached its memory limit' },
+  CORE_BUILD: { status: 500, means: 'TILEFOLD_CORE names no build of the core' },
   CORE_ABI: { status: 500, means: 'the WebAssembly module does not match this host' },
   ROW_CORRUPT: { status: 500, means: 'a stored row is damaged or of an unknown version' },
   ENGINE_CLOSED: { status: 503, means: 'the engine is closed or its worker is gone' },

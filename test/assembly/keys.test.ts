@@ -4,7 +4,7 @@ import { VERDICT_APPLIED, VERDICT_REJECTED_KEY } from '../../assembly/layout.ts'
 import { compileView } from '../../src/define/compile.ts'
 import { bool, count, defineView, int64, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { Core } from '../../src/engine/core.ts'
-import { loadCore } from '../../src/engine/module.ts'
+import { CORE_BUILDS, loadCore } from '../../src/engine/module.ts'
 import { encodeKey, type KeyPart, laneHash } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { batchOf, FAR_MS, NOT_AFTER_MS } from '../engine/folding.ts'
@@ -90,7 +90,7 @@ const SHAPES: readonly (readonly PartType[])[] = [
   ['int64', 'int64'],
 ]
 
-describe.each(['release', 'debug'] as const)('keys of the %s core', (build) => {
+describe.each(CORE_BUILDS)('keys of the %s core', (build) => {
   it.each(SHAPES.map((types) => [types.join(', '), types] as const))(
     'are those of the host: %s',
     async (_, types) => {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { ROW_CHECKED_FROM, ROW_CHECKSUM_AT, ROW_HEAD_FRONTIER_AT } from '../../assembly/layout.ts'
-import { loadCore } from '../../src/engine/module.ts'
+import { CORE_BUILDS, loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import { batchOf, FAR_MS, Folder, hexKey } from '../engine/folding.ts'
 import { eachSeed, patience } from '../fuzz/effort.ts'
@@ -15,12 +15,12 @@ function show(row: Uint8Array): string {
   return Buffer.from(row).toString('hex').replace(/.{32}/g, '$&\n')
 }
 
-describe.each(['release', 'debug'] as const)('rows of the %s core', (build) => {
+describe.each(CORE_BUILDS)('rows of the %s core', (build) => {
   it(
     'are the bytes that the format says, for the events in them',
     async () => {
       let rows = 0
-      await eachSeed(FILE, 0, build === 'release' ? 60 : 30, (seed) => {
+      await eachSeed(FILE, 0, build !== 'debug' ? 60 : 30, (seed) => {
         const random = seededRandom(seed)
         const { plan, events, notAfterMs } = drawCase(random.bits(), { count: 60 })
         const { state } = plan

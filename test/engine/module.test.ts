@@ -2,16 +2,16 @@ import { describe, expect, it } from 'vitest'
 import { ABI_VERSION } from '../../assembly/layout.ts'
 import { float64 } from '../../src/define/dsl.ts'
 import { Merger } from '../../src/engine/merger.ts'
-import { coreOf, loadCore, trapError } from '../../src/engine/module.ts'
+import { CORE_BUILDS, coreOf, loadCore, trapError } from '../../src/engine/module.ts'
 import { TilefoldError } from '../../src/model/errors.ts'
 import { naiveFeatures } from '../oracle/naive.ts'
 import { answersFrom, batchOf, event, Folder, planOfEverything } from './folding.ts'
 
 describe('the module', () => {
   it('is compiled once, and has the version that the host expects', () => {
-    expect(loadCore('release')).toBe(loadCore('release'))
-    expect(loadCore('debug')).not.toBe(loadCore('release'))
-    for (const build of ['release', 'debug'] as const) {
+    expect(loadCore('portable')).toBe(loadCore('portable'))
+    expect(loadCore('debug')).not.toBe(loadCore('portable'))
+    for (const build of CORE_BUILDS) {
       expect(loadCore(build).instantiate().abiVersion.value).toBe(ABI_VERSION)
     }
   })

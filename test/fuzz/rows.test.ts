@@ -23,7 +23,7 @@ import {
 } from '../../assembly/layout.ts'
 import { decimal, float64, int64, utf8 } from '../../src/define/dsl.ts'
 import { Merger } from '../../src/engine/merger.ts'
-import { type CoreBuild, loadCore } from '../../src/engine/module.ts'
+import { CORE_BUILDS, type CoreBuild, loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import { TilefoldError } from '../../src/model/errors.ts'
 import type { Plan } from '../../src/model/plan.ts'
@@ -145,7 +145,7 @@ function refusal(work: () => unknown): string | undefined {
   }
 }
 
-describe.each(['release', 'debug'] as const)('the %s core, given a damaged row', (build) => {
+describe.each(CORE_BUILDS)('the %s core, given a damaged row', (build) => {
   const random = seededRandom(42)
   const readers = new Readers(build, small, rowOf(build, small, random, 12))
   const { good } = readers
@@ -252,7 +252,7 @@ function lie(random: Random, plan: Plan, good: Uint8Array): Uint8Array {
   return sealRow(row)
 }
 
-describe.each(['release', 'debug'] as const)('the %s core, given a row that lies', (build) => {
+describe.each(CORE_BUILDS)('the %s core, given a row that lies', (build) => {
   it(
     'refuses it or answers from it, and lives on',
     async () => {

@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { describe, expect, it } from 'vitest'
 import { ROW_BYTES_AT } from '../../assembly/layout.ts'
 import { Merger } from '../../src/engine/merger.ts'
-import { loadCore } from '../../src/engine/module.ts'
+import { CORE_BUILDS, loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { answersFrom } from '../engine/folding.ts'
@@ -78,7 +78,7 @@ describe('stored rows of format 1', () => {
     expect(names).toEqual(expect.arrayContaining(Object.keys(GOLDEN)))
   })
 
-  describe.each(['release', 'debug'] as const)('by the %s core', (build) => {
+  describe.each(CORE_BUILDS)('by the %s core', (build) => {
     it.each(names)('answer what they always answered: %s', (name) => {
       const { plan, rows, asOf } = read(name)
       const merger = Merger.create(loadCore(build), plan)

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest'
 import { bool, type ColumnSpec, decimal, float64, int64, utf8 } from '../../src/define/dsl.ts'
 import { Merger } from '../../src/engine/merger.ts'
-import { loadCore } from '../../src/engine/module.ts'
+import { CORE_BUILDS, loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import type { Plan, ValueType } from '../../src/model/plan.ts'
 import { answersFrom, batchOf, event, Folder, hexKey, planOfEverything } from '../engine/folding.ts'
@@ -63,7 +63,7 @@ function combine(normaliser: RowNormaliser, random: Random, parts: readonly Uint
   return normaliser.normalise(left, FRONTIER_MS)
 }
 
-describe.each(['release', 'debug'] as const)('partials of the %s core', (build) => {
+describe.each(CORE_BUILDS)('partials of the %s core', (build) => {
   // Alone, an edge keeps the value; beside another column, whole events.
   it.each(SPECS.flatMap(([type, spec]) => [false, true].map((hasMore) => ({ type, spec, hasMore }))))(
     'are commutative and associative over $type, another column: $hasMore',
