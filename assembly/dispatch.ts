@@ -96,7 +96,7 @@ function initAccFields(acc: usize): void {
 }
 
 /** Copies a few dozen bytes, a multiple of 32: a call of `memory.copy` costs more than that. */
-function copyBlock(into: usize, from: usize, bytes: usize): void {
+export function copyBlock(into: usize, from: usize, bytes: usize): void {
   for (const end = into + bytes; into < end; into += 32, from += 32) {
     if (ASC_FEATURE_SIMD) {
       v128.store(into, v128.load(from))

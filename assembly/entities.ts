@@ -67,7 +67,7 @@ export class Dirty {
   lane: u32
   /** Position of the first event of the delta. */
   firstPosition: f64
-  // Its slots and raw events, in the order that `sortDelta` (flush.ts) made.
+  // Its slots and raw events, in the order that `sortDelta` (flush.ts) made; the lane is set there, too.
   slotStart: u32
   slotCount: u32
   eventStart: u32
@@ -94,7 +94,6 @@ export function markDirty(entity: u32, position: f64): void {
   }
   const entry = dirty(dirtyCount++)
   entry.entity = entity
-  entry.lane = load<u32>(lanesAt + ((entity as usize) << 2))
   entry.firstPosition = position
   entry.slotCount = 0
   entry.eventCount = 0

@@ -60,7 +60,7 @@ import {
 import { accBytes, completeSinceMs, headKind, layoutVersion, level, levelCount, rawBytes, runParamBytes, slotBytes } from './plan'
 import { allocate, reallocate, release, resetScratch, scratch } from './arena'
 import { NO_ENTITY, clearEvents, compareEvents, copyCells, eventsAt, eventsEnd, keepsText, textAt, textBytesOf } from './events'
-import { Dirty, clearDirty, dirty, dirtyAt, dirtyCount } from './entities'
+import { Dirty, clearDirty, dirty, dirtyAt, dirtyCount, lanesAt } from './entities'
 import { ENTITY_BITS, ENTITY_MASK, clearSlots, slotsAt, slotsEnd } from './slots'
 import { headFrontierMs } from './fold'
 import {
@@ -107,6 +107,7 @@ export function sortDelta(lanes: i32): void {
   let events: u32 = 0
   for (let i: u32 = 0; i < dirtyCount; i++) {
     const entry = dirty(i)
+    entry.lane = load<u32>(lanesAt + ((entry.entity as usize) << 2))
     entry.slotStart = slots
     entry.eventStart = events
     slots += entry.slotCount

@@ -30,13 +30,15 @@ import { buildKeys, intern, keyData, keyOffsets, reserve } from './keys'
 import {
   FOREIGN,
   admitEntities,
+  dirtyAt,
+  entityCapacity,
   appliedOf,
   entityTable,
   lanesAt,
   markDirty,
 } from './entities'
 import { addEvent, writeEvent } from './events'
-import { ENTITY_BITS, ENTITY_MASK, addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsEnd } from './slots'
+import { ENTITY_BITS, ENTITY_MASK, addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsBefore, slotsEnd } from './slots'
 import { foldPartials } from './dispatch'
 
 /** No event older than this is expected; -1 before the first event. */
@@ -99,12 +101,49 @@ export function foldRows(rows: usize, entities: usize, n: i32, times: usize, rep
   reservePanes()
   reserveSlots(n)
   findEvictions()
-  const bytes = (n as usize) << 2
+  const bytes = (CHUNK as usize) << 2
   const slots = scratch(bytes)
   const slotRows = scratch(bytes)
   const offsets = scratch(bytes)
-  const resolved = resolve(rows, entities, n, times, replaying, slots, slotRows, offsets)
-  foldPartials(slotRows, slots, offsets, resolved, times)
+  for (let i = 0; i < n; i += CHUNK) {
+    const at = (i as usize) << 2
+    if (entityCapacity > TOUCHED_FROM) touch(rows + at, entities + at, min(n - i, CHUNK), times, slots)
+    const resolved = resolve(rows + at, entities + at, min(n - i, CHUNK), times, replaying, slots, slotRows, offsets)
+    foldPartials(slotRows, slots, offsets, resolved, times)
+  }
+}
+
+/** Events that are resolved, then folded: their slots are still in the nearest cache by then. */
+const CHUNK: i32 = 512
+
+/** Above so many entities a pane is larger than the nearest caches. */
+const TOUCHED_FROM: u32 = 1 << 16
+const touched = memory.data(4)
+
+/**
+ * Reads what `resolve` is going to read: WebAssembly has no prefetch, but in loops as short as these some dozen misses are
+ * under way at a time, and `resolve` then guesses no branch that waits for one. `numbers`: scratch.
+ */
+function touch(rows: usize, entities: usize, n: i32, times: usize, numbers: usize): void {
+  const time = load<i64>(times + ((load<u32>(rows) as usize) << 3))
+  const index = levelFor(time)
+  if (index == levelCount) return
+  const pane = paneOf(index, (time / level(index).stepMs) as u32)
+  let sum: u32 = 0
+  const stop = (n as usize) << 2
+  for (let k: usize = 0; k < stop; k += 4) {
+    const at = (load<u32>(entities + k) as usize) << 2
+    sum ^= load<u32>(dirtyAt + at)
+    store<u32>(numbers + k, load<u32>(pane + at))
+  }
+  const base = slotsAt
+  const before = slotsBefore
+  const end = (slotsEnd >> 5) as u32
+  for (let k: usize = 0; k < stop; k += 4) {
+    const number = load<u32>(numbers + k) - before
+    sum ^= load<u32>(base + ((number < end ? number as usize : 0) << 5))
+  }
+  store<u32>(touched, sum)
 }
 
 /**
@@ -133,6 +172,7 @@ function levelFor(time: i64): i32 {
   return i
 }
 
+/** Fills slots, rows and offsets in tile of the events that are folded; returns how many. */
 function resolve(
   rows: usize,
   entities: usize,
@@ -144,28 +184,46 @@ function resolve(
   offsets: usize,
 ): i32 {
   // Where every lane is ours, nobody's has to be looked up.
-  const lanes: usize = shardCount == 1 ? 0 : lanesAt
+  return shardCount == 1 && !replaying
+    ? resolveEach(rows, entities, n, times, false, false, slots, slotRows, offsets)
+    : resolveEach(rows, entities, n, times, shardCount != 1, replaying, slots, slotRows, offsets)
+}
+
+@inline
+function resolveEach(
+  rows: usize,
+  entities: usize,
+  n: i32,
+  times: usize,
+  sharing: bool,
+  replaying: bool,
+  slots: usize,
+  slotRows: usize,
+  offsets: usize,
+): i32 {
   const base = slotsAt
   const frontier = headKind == HEAD_RAW ? headFrontierMs : i64.MAX_VALUE
-  let end = slotsEnd
+  const before = slotsBefore
+  let end = (slotsEnd >> 5) as u32
   let resolved: usize = 0
-  // Events come mostly in the pane of the one before.
+  // Events come mostly in the pane of the one before: in [tileMs, tileMs + spanMs).
   let pane: usize = 0
   let tag: u64 = 0
   let tileMs: i64 = 0
-  let tileEndMs: i64 = 0
+  let spanMs: u64 = 0
   for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
     const row = load<u32>(rows + i)
     const entity = load<u32>(entities + i)
-    if (lanes != 0 && load<u32>(lanes + ((entity as usize) << 2)) == FOREIGN) continue
+    if (sharing && load<u32>(lanesAt + ((entity as usize) << 2)) == FOREIGN) continue
     if (replaying && positionOf(row) <= appliedOf(entity)) continue
     const time = load<i64>(times + ((row as usize) << 3))
-    if (time >= frontier) {
-      markDirty(entity, positionOf(row))
-      writeEvent(addEvent(), row as i32, time, entity)
-      continue
-    }
-    if (time >= tileEndMs || time < tileMs) {
+    let sinceMs = (time - tileMs) as u64
+    if (sinceMs >= spanMs) {
+      if (time >= frontier) {
+        markDirty(entity, positionOf(row))
+        writeEvent(addEvent(), row as i32, time, entity)
+        continue
+      }
       const index = levelFor(time)
       if (index == levelCount) {
         // Older than anything that is kept: nothing but the entity's existence is left of it.
@@ -176,24 +234,27 @@ function resolve(
       const tile = (time / stepMs) as u32
       tag = ((tile as u64) << 32) | ((index as u64) << (ENTITY_BITS as u64))
       tileMs = (tile as i64) * stepMs
-      tileEndMs = tileMs + stepMs
+      let endMs = min(tileMs + stepMs, frontier)
       // A finer level may keep the tile's newer part.
-      for (let j = 0; j < index; j++) tileEndMs = min(tileEndMs, load<i64>(keptFromMs + ((j as usize) << 3)))
+      for (let j = 0; j < index; j++) endMs = min(endMs, load<i64>(keptFromMs + ((j as usize) << 3)))
+      spanMs = (endMs - tileMs) as u64
+      sinceMs = (time - tileMs) as u64
       pane = paneOf(index, tile)
     }
     const entry = pane + ((entity as usize) << 2)
-    let offset = load<u32>(entry) as usize
-    if (offset >= end || load<u64>(base + offset) != (tag | (entity as u64))) {
-      offset = addSlotFor(tag | (entity as u64))
-      end = slotsEnd
-      store<u32>(entry, offset as u32)
+    const number = load<u32>(entry) - before
+    let slot = base + ((number as usize) << 5)
+    if (number >= end || load<u64>(slot) != (tag | (entity as u64))) {
+      const offset = addSlotFor(tag | (entity as u64))
+      slot = base + offset
+      end = (slotsEnd >> 5) as u32
+      store<u32>(entry, before + ((offset >> 5) as u32))
       markDirty(entity, positionOf(row))
     }
-    const slot = base + offset
     store<u32>(slot, load<u32>(slot, 8) + 1, 8)
     store<u32>(slots + resolved, slot as u32)
     store<u32>(slotRows + resolved, row)
-    store<u32>(offsets + resolved, (time - tileMs) as u32)
+    store<u32>(offsets + resolved, sinceMs as u32)
     resolved += 4
   }
   return (resolved >> 2) as i32

@@ -1,7 +1,7 @@
 /**
  * Entity keys: canonical bytes interned to small dense numbers, so that everything behind them is an array.
  *
- *   index    open addressing, u64 each: { record offset u32, tag u32 }, 0 = empty; at most half full
+ *   index    open addressing by tag, u64 each: { record offset u32, tag u32 }, 0 = empty; at most half full
  *   record   length u32 · number u32 · bytes …        the full key is compared, never the hash alone
  *
  * Keys come as offsets + bytes. In a large table each probe is a chain of cache misses, so a group of keys goes through
@@ -29,8 +29,8 @@ export class KeyTable {
 export const KEY_TABLE_BYTES: usize = 32
 const RECORD_BYTES: usize = 8
 const GROUP: i32 = 128
-/** Index entries from which probes miss the cache: 32k entries are 256 KB. */
-const STAGED_CAPACITY: u32 = 1 << 15
+/** Index entries from which probes miss the cache: 128k entries are 1 MB. */
+const STAGED_CAPACITY: u32 = 1 << 17
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15
 const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93
@@ -98,30 +98,30 @@ export function reserve(table: KeyTable, more: u32, bytes: usize): void {
   if (wanted << 1 > table.capacity) growIndex(table, wanted)
 }
 
+/** Entries keep their order but for one bit of their tags, so both indexes are walked almost in line. */
 function growIndex(table: KeyTable, wanted: u32): void {
-  release(table.index, (table.capacity as usize) << 3)
   let capacity: u32 = 1024
   while (capacity < wanted << 1) capacity <<= 1
   const bytes = (capacity as usize) << 3
   const index = allocate(bytes)
   memory.fill(index, 0, bytes)
+  const mask = capacity - 1
+  for (let old = table.index, end = old + ((table.capacity as usize) << 3); old < end; old += 8) {
+    const entry = load<u64>(old)
+    if (entry == 0) continue
+    let at = ((entry >> 32) as u32) & mask
+    while (load<u32>(index + ((at as usize) << 3)) != 0) at = (at + 1) & mask
+    store<u64>(index + ((at as usize) << 3), entry)
+  }
+  release(table.index, (table.capacity as usize) << 3)
   table.index = index
   table.capacity = capacity
-  const mask = capacity - 1
-  for (let number: u32 = 0; number < table.count; number++) {
-    const ref = load<u32>(table.refs + ((number as usize) << 2))
-    const record = table.records + (ref as usize)
-    const hash = hashBytes(record + RECORD_BYTES, load<u32>(record) as usize)
-    let at = (hash as u32) & mask
-    while (load<u32>(index + ((at as usize) << 3)) != 0) at = (at + 1) & mask
-    store<u64>(index + ((at as usize) << 3), (ref as u64) | (hash & 0xffff_ffff_0000_0000))
-  }
 }
 
 @inline
 function probe(table: KeyTable, index: usize, mask: u32, records: usize, hash: u64, key: usize, length: usize): u32 {
   const tag = (hash >> 32) as u32
-  let at = (hash as u32) & mask
+  let at = tag & mask
   while (true) {
     const entry = load<u64>(index + ((at as usize) << 3))
     if (entry == 0) return insert(table, index + ((at as usize) << 3), hash, key, length)
@@ -179,11 +179,14 @@ export function intern(table: KeyTable, data: usize, offsets: usize, rows: usize
       const key = data + (load<u32>(at) as usize)
       const hash = hashBytes(key, (load<u32>(at, 4) - load<u32>(at)) as usize)
       store<u64>(groupHashes + (((i - start) as usize) << 3), hash)
-      sink ^= load<u64>(index + ((((hash as u32) & mask) as usize) << 3))
+    }
+    // The shorter the loop, the more misses are under way at a time.
+    for (let at = groupHashes, stop = groupHashes + (((end - start) as usize) << 3); at < stop; at += 8) {
+      sink ^= load<u64>(index + (((load<u32>(at, 4) & mask) as usize) << 3))
     }
     for (let i = start; i < end; i++) {
-      const hash = load<u64>(groupHashes + (((i - start) as usize) << 3))
-      sink ^= load<u64>(records + ((load<u32>(index + ((((hash as u32) & mask) as usize) << 3)) as usize)))
+      const tag = load<u32>(groupHashes + (((i - start) as usize) << 3), 4)
+      sink ^= load<u64>(records + (load<u32>(index + (((tag & mask) as usize) << 3)) as usize))
     }
     touched = sink
     for (let i = start; i < end; i++) {

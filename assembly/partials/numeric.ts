@@ -215,10 +215,7 @@ export function numericTakesEdge(plan: PartialPlan): bool {
   return plan.type == TYPE_F64
 }
 
-/**
- * HOT. Sum, squares, min, max and an edge in one pass: the slot's line is touched once. The flags don't change within the
- * loop, so the processor predicts them: 12 to 15 % more than a loop without them, against a loop per combination.
- */
+/** HOT. The forms that views mostly have are loops of their own; the others look at their flags event by event. */
 function foldF64(
   plan: PartialPlan,
   edge: PartialPlan,
@@ -228,9 +225,6 @@ function foldF64(
   offsets: usize,
   n: i32,
 ): void {
-  const data = cells.data
-  const valid = cells.valid
-  const blockAt = plan.slotAt as usize
   // Squares without a sum don't occur; if they did, the sum's place would be there.
   const sums = (plan.flags & (NUMERIC_SUM | NUMERIC_SQUARES)) != 0
   const squares = (plan.flags & NUMERIC_SQUARES) != 0
@@ -239,16 +233,45 @@ function foldF64(
   const isLast = hasEdge && (edge.flags & EDGE_LAST) != 0
   const edgeAt: usize = hasEdge ? (edge.slot4At as usize) : 0
   const edgeValueAt: usize = hasEdge ? (edge.slotAt as usize) : 0
+  const blockAt = plan.slotAt as usize
+  if (cells.valid == 0 && sums && bounds && isLast) {
+    if (squares) eachF64(cells, rows, slots, offsets, n, blockAt, true, true, true, true, true, edgeAt, edgeValueAt, false)
+    else eachF64(cells, rows, slots, offsets, n, blockAt, true, false, true, true, true, edgeAt, edgeValueAt, false)
+  } else {
+    eachF64(cells, rows, slots, offsets, n, blockAt, sums, squares, bounds, hasEdge, isLast, edgeAt, edgeValueAt, true)
+  }
+}
+
+/** Sum, squares, min, max and an edge in one pass: the slot's line is touched once. */
+@inline
+function eachF64(
+  cells: Register,
+  rows: usize,
+  slots: usize,
+  offsets: usize,
+  n: i32,
+  blockAt: usize,
+  sums: bool,
+  squares: bool,
+  bounds: bool,
+  hasEdge: bool,
+  isLast: bool,
+  edgeAt: usize,
+  edgeValueAt: usize,
+  nulls: bool,
+): void {
+  const data = cells.data
+  const valid = cells.valid
   for (let k: usize = 0, end = (n as usize) << 2; k < end; k += 4) {
     const row = load<u32>(rows + k) as usize
-    if (valid != 0 && load<u8>(valid + row) == 0) continue
+    if (nulls && valid != 0 && load<u8>(valid + row) == 0) continue
     const slot = load<u32>(slots + k) as usize
     const block = slot + blockAt
-    const value = load<f64>(data + (row << 3))
+    const bits = load<u64>(data + (row << 3))
+    const value = reinterpret<f64>(bits)
     store<u32>(block, load<u32>(block) + 1)
     if (sums) {
       // The double is an integer, its mantissa, times 2^(exponent - 1075); in the window it is a 128-bit integer / 2^64.
-      const bits = reinterpret<u64>(value)
       const exponent = ((bits >> 52) as u32) & 0x7ff
       if (exponent - 1011 <= 63) {
         const size = (bits & 0xf_ffff_ffff_ffff) | 0x10_0000_0000_0000
@@ -270,23 +293,28 @@ function foldF64(
       }
     }
     if (bounds) {
-      if (value < load<f64>(block, SLOT_MIN_AT)) store<f64>(block, value, SLOT_MIN_AT)
-      if (value > load<f64>(block, SLOT_MAX_AT)) store<f64>(block, value, SLOT_MAX_AT)
+      if (ASC_FEATURE_SIMD) {
+        const each = f64x2.splat(value)
+        const held = v128.load(block, SLOT_MIN_AT)
+        v128.store(block, v128.shuffle<f64>(f64x2.pmin(held, each), f64x2.pmax(held, each), 0, 3), SLOT_MIN_AT)
+      } else {
+        if (value < load<f64>(block, SLOT_MIN_AT)) store<f64>(block, value, SLOT_MIN_AT)
+        if (value > load<f64>(block, SLOT_MAX_AT)) store<f64>(block, value, SLOT_MAX_AT)
+      }
     }
     if (hasEdge) {
-      // edge.ts has the same comparison for edges on their own.
+      // edge.ts has the same comparison for edges on their own. No branch: with disorder, nobody could guess it.
       const offset = load<u32>(offsets + k) + 1
       const held = load<u32>(slot + edgeAt)
-      const wins =
-        offset == held
-          ? isLast
-            ? value > load<f64>(slot + edgeValueAt)
-            : value < load<f64>(slot + edgeValueAt)
-          : offset > held == isLast
-      if (wins) {
-        store<u32>(slot + edgeAt, offset)
-        store<f64>(slot + edgeValueAt, value)
-      }
+      const heldBits = load<u64>(slot + edgeValueAt)
+      const heldValue = reinterpret<f64>(heldBits)
+      const newer = (offset > held) as i32
+      const above = (offset == held) as i32
+      const wins = isLast
+        ? newer | (above & ((value > heldValue) as i32))
+        : (newer ^ 1) & ((above ^ 1) | ((value < heldValue) as i32))
+      store<u32>(slot + edgeAt, wins ? offset : held)
+      store<u64>(slot + edgeValueAt, wins ? bits : heldBits)
     }
   }
 }
