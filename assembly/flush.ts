@@ -478,6 +478,26 @@ function addEntry(acc: usize, entry: Entry): void {
   else addTiles(acc, changetype<Run>(entry.run), entry.tile, 1)
 }
 
+/**
+ * Adds entry `from` and those behind it that lie before tile `stop` and, in a stored run, right behind one another. Returns
+ * the next entry.
+ */
+function addNeighbours(acc: usize, list: usize, from: i32, end: i32, stop: u64): i32 {
+  const entry = entryAt(list, from)
+  if (entry.acc != 0) {
+    addAcc(acc, entry.acc)
+    return from + 1
+  }
+  const run = changetype<Run>(entry.run)
+  let next = from + 1
+  for (let tile = entry.tile + run.stride; next < end; next++, tile += run.stride) {
+    const other = entryAt(list, next)
+    if (other.tile != tile || other.run != entry.run || (other.index as u64) >= stop) break
+  }
+  addTiles(acc, run, entry.tile, next - from)
+  return next
+}
+
 /** A coarser level's entries and additions: from the level below, and from the slots that were folded at this one. */
 function addLevel(row: Row, isNew: bool, index: i32): void {
   const step = level(index).stepMs
@@ -517,7 +537,7 @@ function addLevel(row: Row, isNew: bool, index: i32): void {
     if ((tile as i64) >= now) break
     if (changetype<usize>(open) == 0 || open.index != tile) open = newEntry(list, end++, tile)
     if (slotTile == tile && slot < slotEnd) addPair(open.acc, slot++, step)
-    else addEntry(open.acc, entryAt(lowerList, from++))
+    else from = addNeighbours(open.acc, lowerList, from, lowerCount, ((tile as u64) + 1) * (ratio as u64))
   }
   assert(slot == slotEnd)
   lowerList = list
