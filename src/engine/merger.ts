@@ -60,6 +60,8 @@ export class Merger {
   readonly #plan: Plan
   readonly #exports: CoreExports
   readonly #readers: readonly Reader[]
+  /** 1 for features whose cell is a double. */
+  readonly #isFloat: Uint8Array
   readonly #defaults: readonly FeatureValue[]
   #count = 0
   #asOf: Float64Array | number = 0
@@ -79,6 +81,7 @@ export class Merger {
     this.featureCount = plan.features.length
     this.#exports = core.instantiate()
     this.#readers = plan.features.map(readerOf)
+    this.#isFloat = Uint8Array.from(plan.features, (feature) => Number(isFloat(feature)))
     this.#defaults = plan.features.map(defaultOf)
     const shares = { lanes: 1, shard: 0, shards: 1, completeSinceMs: 0, layoutVersion: 0 }
     for (const [program, configure] of [
@@ -186,6 +189,24 @@ export class Merger {
     return STATUSES[this.#statusCode(index, feature)]!
   }
 
+  /**
+   * Puts values of the entity's features into the columns given, where all are `ok` numbers, the usual case. False in any
+   * other, which `value` and `status` answer one by one.
+   */
+  takeNumbers(index: number, features: Int32Array, columns: Int32Array, into: number[]): boolean {
+    const { bytes, floats } = this.#view!
+    const isFloat = this.#isFloat
+    const cells = index * this.featureCount
+    const statusesAt = this.#statusesAt + cells
+    const valuesAt = (this.#valuesAt >> 3) + cells * 2
+    for (let i = 0; i < features.length; i++) {
+      const feature = features[i]!
+      if (bytes[statusesAt + feature] !== 0 || isFloat[feature] === 0) return false
+      into[columns[i]!] = floats[valuesAt + feature * 2]!
+    }
+    return true
+  }
+
   #statusCode(index: number, feature: number): number {
     return this.#view!.bytes[this.#statusesAt + index * this.featureCount + feature]!
   }
@@ -252,8 +273,12 @@ function defaultOf(feature: FeaturePlan): FeatureValue {
   return feature.type === 'int64' && feature.op !== 'count' ? BigInt(feature.default) : feature.default
 }
 
+function isFloat(feature: FeaturePlan): boolean {
+  return feature.op === 'count' || feature.type === 'float64'
+}
+
 function readerOf(feature: FeaturePlan): Reader {
-  if (feature.op === 'count' || feature.type === 'float64') return (view, cell) => view.floats[cell >> 3]!
+  if (isFloat(feature)) return (view, cell) => view.floats[cell >> 3]!
   if (feature.type === 'int64') return (view, cell) => view.longs[cell >> 3]!
   if (feature.type === 'bool') return (view, cell) => view.words[cell >> 2] !== 0
   if (feature.type === 'decimal') {

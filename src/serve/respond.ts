@@ -55,6 +55,8 @@ export interface RowError {
 export function respond(request: FeatureRequest, plan: ReadPlan, lease: MergerLease): FeatureAnswer {
   const rows = new Array<AnswerRow>(request.entities.length)
   const standings = plan.slots.map((): Standing => ({ stale: false, behind: false, sinceMs: 0 }))
+  const allOk = new Array<FeatureStatus>(request.columns.length).fill('ok')
+  const shares = plan.slots.map((_, slot) => shareOf(request, slot))
   let partial = false
   for (let entity = 0; entity < rows.length; entity++) {
     const asOfMs = asOfMsOf(request, entity)
@@ -62,7 +64,8 @@ export function respond(request: FeatureRequest, plan: ReadPlan, lease: MergerLe
       judge(standings[slot]!, plan.slots[slot]!, lease.mergers[slot]!, entity, asOfMs)
       partial ||= standings[slot]!.behind
     }
-    rows[entity] = answerRow(request, plan, lease, entity, asOfMs, standings)
+    const values = plainValues(request, lease, entity, asOfMs, standings, shares)
+    rows[entity] = values ? { values, statuses: allOk } : answerRow(request, plan, lease, entity, asOfMs, standings)
   }
   return { metadata: metadataOf(request, plan, partial), rows }
 }
@@ -86,6 +89,46 @@ function judge(standing: Standing, slot: SlotPlan, merger: Merger, entity: numbe
   const rowSinceMs = merger.completeSinceMs(entity)
   standing.sinceMs = slot.target.generation.completeSinceMs ?? Number.NEGATIVE_INFINITY
   if (rowSinceMs > 0 && rowSinceMs > standing.sinceMs) standing.sinceMs = rowSinceMs
+}
+
+/** A view's part of the columns. */
+interface Share {
+  readonly columns: Int32Array
+  readonly features: Int32Array
+  /** How far before as-of a window of them can start. */
+  readonly spanMs: number
+}
+
+function shareOf({ columns }: FeatureRequest, slot: number): Share {
+  const own = [...columns.keys()].filter((column) => columns[column]!.slot === slot)
+  const spans = own.map((column) => {
+    const { lengthMs, tailStepMs } = columns[column]!.feature.window
+    return lengthMs + tailStepMs
+  })
+  return {
+    columns: Int32Array.from(own),
+    features: Int32Array.from(own, (column) => columns[column]!.feature.index),
+    spanMs: Math.max(0, ...spans),
+  }
+}
+
+/** The usual row: numbers, all of them `ok`; undefined when the row is any other. */
+function plainValues(
+  { columns }: FeatureRequest,
+  lease: MergerLease,
+  entity: number,
+  asOfMs: number,
+  standings: readonly Standing[],
+  shares: readonly Share[],
+): number[] | undefined {
+  const values = new Array<number>(columns.length)
+  for (let slot = 0; slot < shares.length; slot++) {
+    const { stale, behind, sinceMs } = standings[slot]!
+    const { columns: own, features, spanMs } = shares[slot]!
+    if (stale || behind || asOfMs - spanMs < sinceMs) return undefined
+    if (!lease.mergers[slot]!.takeNumbers(entity, features, own, values)) return undefined
+  }
+  return values
 }
 
 function answerRow(
