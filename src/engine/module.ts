@@ -99,7 +99,8 @@ export function loadCore(build: CoreBuild = chosenBuild()): CoreModule {
   const inDist = import.meta.url.includes('/dist/src/')
   const url = new URL(inDist ? `../../${FILES[build]}` : `../../dist/${FILES[build]}`, import.meta.url)
   const bytes = readFileSync(url)
-  const core = build === 'simd' && !WebAssembly.validate(bytes) ? loadCore('portable') : coreOf(new WebAssembly.Module(bytes))
+  const core =
+    build === 'simd' && !WebAssembly.validate(bytes) ? loadCore('portable') : coreOf(new WebAssembly.Module(bytes))
   compiled.set(build, core)
   return core
 }
