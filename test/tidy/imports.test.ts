@@ -19,6 +19,7 @@ const RANKS: Record<string, number> = {
   ingest: 3,
   serve: 3,
   offline: 4,
+  stream: 4,
   embed: 4,
   cli: 5,
   dashboard: 5,
@@ -32,6 +33,10 @@ const VENDORS: Record<string, string> = {
   yaml: 'src/define/yaml.ts',
   'libpg-query': 'src/define/sql.ts',
   fastify: 'src/serve/server.ts',
+  ioredis: 'src/store/redis.ts',
+  kafkajs: 'src/source/kafka.ts',
+  'prom-client': 'src/observe/metrics.ts',
+  pino: 'src/observe/log.ts',
 }
 
 function filesUnder(folder: string, ending: RegExp): string[] {
