@@ -11,13 +11,12 @@ import type { FeatureView } from '../define/dsl.ts'
 import type { ViewDefinition } from '../define/view.ts'
 import type { Counters } from '../engine/core.ts'
 import { loadCore } from '../engine/module.ts'
-import type { IngestSpec } from '../ingest/ingest.ts'
 import { type IngestHandle, IngestPool, shardsOf } from '../ingest/pool.ts'
 import type { SideRecord } from '../ingest/side.ts'
+import { liveSpecs } from '../ingest/specs.ts'
 import type { Column, ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
-import { liveLane } from '../model/view-layout.ts'
 import { type LayoutSeat, type OpenGeneration, openGeneration, openLog } from '../registry/layouts.ts'
 import type { FeatureQuery } from '../serve/api.ts'
 import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
@@ -279,28 +278,19 @@ export class Engine {
   }
 
   async #openState(plan: Plan, log: string, { layout, generation }: OpenGeneration): Promise<IngestHandle[]> {
-    const { shards: laneCount, notAfterMs } = generation.logs.find((each) => each.name === log)!
-    const shards = shardsOf(this.#pool.threads, this.plans.length, laneCount)
-    const handles: IngestHandle[] = []
-    for (let shard = 0; shard < shards; shard++) {
-      const spec: IngestSpec = {
-        view: plan.view,
-        state: plan.state,
-        stateHash: plan.stateHash,
-        namespace: this.#seat.namespace,
-        generation: generation.generation,
-        log,
-        lanes: Array.from({ length: laneCount }, (_, i) => liveLane(log, i)),
-        shard,
-        shards,
-        notAfterMs,
-        completeSinceMs: generation.completeSinceMs ?? 0,
-        layoutVersion: layout.version,
+    const laneCount = generation.logs.find((each) => each.name === log)!.shards
+    const specs = liveSpecs(
+      this.#seat.namespace,
+      plan,
+      log,
+      { layout, generation },
+      {
+        shards: shardsOf(this.#pool.threads, this.plans.length, laneCount),
         deltaBytesMax: this.#options.deltaBytesMax ?? DELTA_BYTES_MAX,
-        isHistory: false,
-      }
-      handles.push(await this.#pool.open(spec))
-    }
+      },
+    )
+    const handles: IngestHandle[] = []
+    for (const spec of specs) handles.push(await this.#pool.open(spec))
     return handles
   }
 

@@ -13,11 +13,12 @@ import type { LaneOwner } from './lane.ts'
 /** Entities per chunk: bounds the rows held in memory at once, some 1 MB of them. */
 const CHUNK_ENTITIES = 512
 
-/** `withCheckpoint`: without one, a restart replays from an older one. */
+/** `withCheckpoint`: without one, a restart replays from an older one. `hash`: of the last record judged. */
 export async function flushLanes(
   core: Core,
   owners: ReadonlyMap<number, LaneOwner>,
   withCheckpoint: boolean,
+  hash: string,
 ): Promise<void> {
   const position = core.position
   const chunks = core.beginFlush(CHUNK_ENTITIES)
@@ -36,7 +37,7 @@ export async function flushLanes(
       const rows = core.writeRows(chunk, stored, position)
       await owner.writeRows(rows.map((bytes, i): StoredRow => ({ key: keys[i]!, bytes })))
     }
-    await owner.endFlush(position, '', checkpoint)
+    await owner.endFlush(position, hash, checkpoint)
   }
   core.endFlush()
 }

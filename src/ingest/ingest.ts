@@ -22,6 +22,7 @@ import { Core, type Counters } from '../engine/core.ts'
 import type { CoreModule } from '../engine/module.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
+import { partitionHash } from '../model/key.ts'
 import type { StatePlan } from '../model/plan.ts'
 import type { LaneName, Store } from '../store/port.ts'
 import { flushLanes } from './flush.ts'
@@ -49,6 +50,8 @@ export interface IngestSpec {
   readonly deltaBytesMax: number
   /** History knows its end: its head's frontier isn't held back by the wall clock. */
   readonly isHistory: boolean
+  /** Readers look for an entity where these partition counts put it, so no other entity may be in this partition. */
+  readonly keyedBy?: { readonly topic: string; readonly partition: number; readonly counts: readonly number[] }
 }
 
 export interface IngestOptions {
@@ -74,6 +77,8 @@ export class Ingest {
   /** Positions up to here may be in rows already. */
   readonly #replayUntil: number
   #checkpointMs = Number.NEGATIVE_INFINITY
+  /** Hash of the last record pushed, as its source gives it. */
+  #lastHash = ''
   #failed: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -121,6 +126,13 @@ export class Ingest {
     return Math.min(...[...this.#owners.values()].map((owner) => owner.record.marker))
   }
 
+  /** Where the least advanced lane stands, and the hash of the record there; '' where nobody gave one. */
+  get marker(): { readonly position: number; readonly hash: string } {
+    const records = [...this.#owners.values()].map((owner) => owner.record)
+    const { marker, markerHash } = records.reduce((a, b) => (a.marker <= b.marker ? a : b))
+    return { position: marker, hash: markerHash }
+  }
+
   get counters(): Counters {
     return this.#core.counters()
   }
@@ -135,12 +147,16 @@ export class Ingest {
 
   /**
    * One batch through steps 2 to 9; flushes by itself when the delta is over its budget. Calls run one after the other.
-   * After an error the ingest is dead: drop it, open it again and push from its `resumeFrom`.
+   * After an error the ingest is dead: drop it, open it again and push from its `resumeFrom`. `hash`: of the batch's last
+   * record, where the log has one; a flush leaves it at the marker.
    */
-  push(batch: ColumnBatch): Promise<void> {
+  push(batch: ColumnBatch, hash = ''): Promise<void> {
     return this.#inTurn(async () => {
       const known = this.#core.entityCount
+      const before = this.#core.position
       this.#core.prepare(batch)
+      this.#checkPartition(known)
+      if (this.#core.position > before) this.#lastHash = hash
       this.#reportSide(batch)
       const replaying = firstPositionOf(batch) <= this.#replayUntil
       if (replaying) await this.#readApplied(known)
@@ -175,7 +191,7 @@ export class Ingest {
     // Without dedupe a checkpoint is a hundred bytes; with it, it holds every id within the horizon.
     const nowMs = this.#options.clock()
     const isDue = !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
-    await flushLanes(this.#core, this.#owners, isDue)
+    await flushLanes(this.#core, this.#owners, isDue, this.#lastHash)
     if (isDue) this.#checkpointMs = nowMs
     if (this.#core.entityCount > ENTITIES_MAX) this.#core.forgetEntities()
     return this.applied
@@ -197,6 +213,22 @@ export class Ingest {
       await owner.readRows(keys, (i, bytes) => {
         if (bytes) this.#core.setApplied(entities[i]!, appliedOf(bytes))
       })
+    }
+  }
+
+  /** Every entity that is met anew must be one that the producer's partitioner puts here. */
+  #checkPartition(from: number): void {
+    const { keyedBy, log, view } = this.spec
+    if (keyedBy === undefined) return
+    for (let entity = from; entity < this.#core.entityCount; entity++) {
+      const key = this.#core.keyOf(entity)
+      const hash = partitionHash(key)
+      if (keyedBy.counts.some((count) => hash % count === keyedBy.partition)) continue
+      throw new TilefoldError(
+        'PARTITIONER_MISMATCH',
+        `cannot fold log ${log} into view ${view}: topic ${keyedBy.topic} is declared to be keyed by the view's entity with murmur2; got an entity of partition ${hash % keyedBy.counts.at(-1)!} in partition ${keyedBy.partition}`,
+        { key: Buffer.from(key).toString('hex') },
+      )
     }
   }
 

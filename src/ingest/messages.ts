@@ -7,7 +7,7 @@ import type { SideRecord } from './side.ts'
 
 export type Call =
   | { readonly op: 'open'; readonly handle: number; readonly spec: IngestSpec; readonly nonce: string }
-  | { readonly op: 'push'; readonly handle: number; readonly batch: PackedBatch }
+  | { readonly op: 'push'; readonly handle: number; readonly batch: PackedBatch; readonly hash?: string }
   | { readonly op: 'flush'; readonly handle: number }
   | { readonly op: 'advance'; readonly handle: number; readonly ms: number }
   | { readonly op: 'check'; readonly handle: number }
@@ -20,6 +20,7 @@ export type Request = Call & { readonly id: number }
 export interface IngestStatus {
   readonly resumeFrom: number
   readonly applied: number
+  readonly marker: { readonly position: number; readonly hash: string }
   readonly watermarkMs: number
   readonly deltaBytes: number
   readonly counters: Counters

@@ -38,8 +38,8 @@ export type PoolBatch = { readonly local: ColumnBatch } | { readonly packed: Pac
 export interface IngestHandle {
   readonly spec: IngestSpec
   readonly status: IngestStatus
-  /** Resolves when the batch is folded. */
-  push(batch: PoolBatch): Promise<void>
+  /** Resolves when the batch is folded. `hash`: of its last record. */
+  push(batch: PoolBatch, hash?: string): Promise<void>
   /** Resolves to the applied position. */
   flush(): Promise<number>
   advance(ms: number): Promise<void>
@@ -51,6 +51,7 @@ export function statusOf(ingest: Ingest): IngestStatus {
   return {
     resumeFrom: ingest.resumeFrom,
     applied: ingest.applied,
+    marker: ingest.marker,
     watermarkMs: ingest.watermarkMs,
     deltaBytes: ingest.deltaBytes,
     counters: ingest.counters,
@@ -121,8 +122,8 @@ class LocalHandle implements IngestHandle {
     return statusOf(this.#ingest)
   }
 
-  push(batch: PoolBatch): Promise<void> {
-    return this.#ingest.push((batch as { local: ColumnBatch }).local)
+  push(batch: PoolBatch, hash?: string): Promise<void> {
+    return this.#ingest.push((batch as { local: ColumnBatch }).local, hash)
   }
 
   flush(): Promise<number> {
@@ -238,8 +239,8 @@ class ThreadHandle implements IngestHandle {
     this.#status = (await this.#thread.call(call)) ?? this.#status
   }
 
-  push(batch: PoolBatch): Promise<void> {
-    return this.#call({ op: 'push', handle: this.#handle, batch: (batch as { packed: PackedBatch }).packed })
+  push(batch: PoolBatch, hash?: string): Promise<void> {
+    return this.#call({ op: 'push', handle: this.#handle, batch: (batch as { packed: PackedBatch }).packed, hash })
   }
 
   async flush(): Promise<number> {

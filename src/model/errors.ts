@@ -35,6 +35,14 @@ export const ERRORS = {
   CHECKPOINT_MISSING: { status: 500, means: 'a lane has no valid checkpoint at or before its marker' },
   LOG_GAP: { status: 409, means: 'the log starts behind the next position the lane needs' },
   LOG_CHANGED: { status: 409, means: 'the log holds another record at the marker: it was recreated or truncated' },
+  PARTITIONER_MISMATCH: {
+    status: 409,
+    means: 'a topic is not keyed as it was declared: repartition it, or read every partition',
+  },
+  LOG_UNAVAILABLE: { status: 503, means: 'the log did not answer' },
+  STORE_LOST: { status: 409, means: 'the log knows of a lane that the store has forgotten' },
+  DEAD_LETTERS: { status: 422, means: 'too many records of a log cannot be read' },
+  DEAD_LETTERS_UNAVAILABLE: { status: 503, means: 'dead letters cannot be written' },
   LAYOUT_MISSING: { status: 404, means: 'the store holds no layout for this view' },
   VIEW_NOT_READY: { status: 503, means: 'no generation of this view is complete enough to be answered from yet' },
   // Requests

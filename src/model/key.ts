@@ -121,3 +121,24 @@ function scramble(word: number): number {
   const mixed = Math.imul(word, 0xcc9e2d51)
   return Math.imul((mixed << 15) | (mixed >>> 17), 0x1b873593)
 }
+
+/**
+ * MurmurHash2 as Kafka's own producers use it to choose a partition, made positive: `partitionHash(key) % partitions`.
+ * Source: org.apache.kafka.common.utils.Utils.murmur2 and toPositive.
+ */
+export function partitionHash(key: Uint8Array): number {
+  const multiplier = 0x5bd1e995
+  let hash = 0x9747b28c ^ key.length
+  const whole = key.length & ~3
+  for (let i = 0; i < whole; i += 4) {
+    let word = Math.imul(key[i]! | (key[i + 1]! << 8) | (key[i + 2]! << 16) | (key[i + 3]! << 24), multiplier)
+    word = Math.imul(word ^ (word >>> 24), multiplier)
+    hash = Math.imul(hash, multiplier) ^ word
+  }
+  const rest = key.length - whole
+  if (rest === 3) hash ^= key[whole + 2]! << 16
+  if (rest >= 2) hash ^= key[whole + 1]! << 8
+  if (rest >= 1) hash = Math.imul(hash ^ key[whole]!, multiplier)
+  hash = Math.imul(hash ^ (hash >>> 13), multiplier)
+  return (hash ^ (hash >>> 15)) & 0x7fffffff
+}

@@ -2,7 +2,7 @@
  * The layout of a view: which generation is served, and every lane that may hold an entity. A small versioned JSON value
  * in the store, written before its lanes are first used; readers re-read it when a row is newer than what they know.
  */
-import { laneHash } from './key.ts'
+import { laneHash, partitionHash } from './key.ts'
 import type { StatePlan } from './plan.ts'
 
 export interface ViewLayout {
@@ -34,19 +34,58 @@ export interface GenerationLayout {
   readonly completeSinceMs?: number
   /** Live input logs. `notAfterMs` bounds the late clock of a log without record times: its creation instant. */
   readonly logs: readonly { readonly name: string; readonly shards: number; readonly notAfterMs: number }[]
+  /** Topics that their producers key by the view's entity: an entity is then in one of the topic's logs, not in all. */
+  readonly topics?: readonly TopicLayout[]
+}
+
+export interface TopicLayout {
+  readonly name: string
+  /** What producers choose the partition by: the only one that is known, Kafka's own. */
+  readonly partitioner: 'murmur2'
+  /** How many partitions there have been, ascending: after a growth an entity may be in one partition for each count. */
+  readonly partitions: readonly number[]
 }
 
 export function generationOf(layout: ViewLayout, stateHash: string, generation: number): GenerationLayout | undefined {
   return layout.generations.find((each) => each.stateHash === stateHash && each.generation === generation)
 }
 
-/** Names of every lane that may hold the entity: one history lane and one shard of each live log. */
+/** Lanes to choose one from for each entity. */
+export interface LaneGroup {
+  readonly lanes: readonly string[]
+  readonly by: 'lane' | 'partition'
+}
+
+/** Every lane is in a group, and an entity can only be in the lane that `choose` says of each: history first. */
+export function laneGroups({ history, logs, topics = [] }: GenerationLayout): LaneGroup[] {
+  const groups: LaneGroup[] = []
+  const upTo = (count: number, name: (index: number) => string) => Array.from({ length: count }, (_, i) => name(i))
+  if (history.lanes > 0) groups.push({ lanes: upTo(history.lanes, historyLane), by: 'lane' })
+  for (const { name, partitions } of topics) {
+    for (const count of partitions) {
+      groups.push({ lanes: upTo(count, (partition) => liveLane(logOfPartition(name, partition), 0)), by: 'partition' })
+    }
+  }
+  const keyed = new Set(groups.flatMap((group) => group.lanes))
+  for (const { name, shards } of logs) {
+    if (keyed.has(liveLane(name, 0))) continue
+    groups.push({ lanes: upTo(shards, (shard) => liveLane(name, shard)), by: 'lane' })
+  }
+  return groups
+}
+
+/** Names of every lane that may hold the entity, each once. */
 export function lanesOfEntity(generation: GenerationLayout, key: Uint8Array): string[] {
-  const hash = laneHash(key)
-  const lanes: string[] = []
-  if (generation.history.lanes > 0) lanes.push(historyLane(hash % generation.history.lanes))
-  for (const log of generation.logs) lanes.push(liveLane(log.name, hash % log.shards))
-  return lanes
+  const chosen = laneGroups(generation).map(({ lanes, by }) => {
+    const hash = by === 'lane' ? laneHash(key) : partitionHash(key)
+    return lanes[hash % lanes.length]!
+  })
+  return [...new Set(chosen)]
+}
+
+/** The log of a topic's partition. */
+export function logOfPartition(topic: string, partition: number): string {
+  return `${topic}.${partition}`
 }
 
 export function historyLane(index: number): string {

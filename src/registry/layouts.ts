@@ -101,6 +101,20 @@ export function openLog(seat: LayoutSeat, plan: Plan, request: LogRequest): Prom
   })
 }
 
+/** Notes that a topic is keyed by the view's entity, and how many partitions it has now. */
+export function openTopic(seat: LayoutSeat, plan: Plan, name: string, partitions: number): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (!layout) throw missing(plan)
+    const generation = newest(layout, plan)
+    const topics = generation.topics ?? []
+    const known = topics.find((topic) => topic.name === name)
+    if (known?.partitions.includes(partitions)) return { layout, generation }
+    const counts = [...(known?.partitions ?? []), partitions].sort((a, b) => a - b)
+    const others = topics.filter((topic) => topic.name !== name)
+    return put(layout, { ...generation, topics: [...others, { name, partitioner: 'murmur2', partitions: counts }] })
+  })
+}
+
 // ---- one change ----------------------------------------------------------------------------------------------------
 
 /** Decides on what is stored and writes what it decided; decides again when somebody else was faster. */

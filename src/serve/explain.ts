@@ -67,10 +67,14 @@ function explainSlot(
   found: ReadonlySet<number>,
 ): RowExplanation {
   const info = lease.mergers[slotIndex]!.entityInfo(entity)
-  const first = slot.firstRead + entity * slot.lanesPerEntity
   const rows: RowExplanation['rows'][number][] = []
   const lanesWithout: string[] = []
-  for (let read = first; read < first + slot.lanesPerEntity; read++) {
+  const end = plan.slots[slotIndex + 1]?.firstRead ?? plan.reads.length
+  for (
+    let read = firstReadFor(plan, slot.firstRead, end, entity);
+    plan.readers[read] === entity && read < end;
+    read++
+  ) {
     const { lane } = plan.reads[read]!.lane
     // Rows reach the merger in the order of the reads, so its infos are in that order, too.
     if (found.has(read)) rows.push({ lane, ...info.rowInfos[rows.length]! })
@@ -92,6 +96,17 @@ function explainSlot(
     tilesRead: info.tilesRead,
     rawEventsRead: info.rawEventsRead,
   }
+}
+
+/** Entities come in order within a slot. */
+function firstReadFor({ readers }: ReadPlan, from: number, end: number, entity: number): number {
+  let [low, high] = [from, end]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (readers[middle]! < entity) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 /** The distinct windows of the features asked, in the order asked. */

@@ -15,10 +15,10 @@
  *   request row ─► join keys ─► canonical key ─► hash ─► one lane of each group ─► one row to read
  */
 import { TilefoldError } from '../model/errors.ts'
-import { encodeKey, laneHash } from '../model/key.ts'
+import { encodeKey, laneHash, partitionHash } from '../model/key.ts'
 import type { Plan, WindowPlan } from '../model/plan.ts'
 import { floorTo } from '../model/time.ts'
-import type { RowRead } from '../store/port.ts'
+import type { LaneName, RowRead } from '../store/port.ts'
 import { type FeatureRequest, invalid, show } from './api.ts'
 import type { ServedView } from './catalog.ts'
 import type { ViewTarget } from './target.ts'
@@ -28,20 +28,22 @@ export interface ReadPlan {
   readonly slots: readonly SlotPlan[]
   /** Slot by slot, entity by entity, lane by lane. */
   readonly reads: RowRead[]
+  /** The entity that each read is for. */
+  readonly readers: readonly number[]
 }
 
 export interface SlotPlan {
   readonly view: ServedView
   readonly target: ViewTarget
-  /** The slot's reads are `reads[firstRead .. firstRead + entities * lanesPerEntity)`. */
+  /** The slot's reads begin here, and end where the next slot's begin. */
   readonly firstRead: number
-  readonly lanesPerEntity: number
 }
 
 /** Throws REQUEST_INVALID naming the row and the key part. */
 export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]): ReadPlan {
   const slots: SlotPlan[] = []
   const reads: RowRead[] = []
+  const readers: number[] = []
   const encoded = new Map<number, EntityKeys>()
   for (let slot = 0; slot < request.views.length; slot++) {
     const view = request.views[slot]!
@@ -51,24 +53,36 @@ export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]
       keys = encodeKeys(view.plan, request.entities)
       encoded.set(view.keysOf, keys)
     }
-    slots.push({ view, target, firstRead: reads.length, lanesPerEntity: target.lanes.length })
-    addReads(reads, target, keys)
+    slots.push({ view, target, firstRead: reads.length })
+    addReads(reads, readers, target, keys)
   }
-  return { slots, reads }
+  return { slots, reads, readers }
 }
 
 /** Indexes and no iterators, and no hash where there is nothing to choose: this runs for every entity of every request. */
-function addReads(reads: RowRead[], target: ViewTarget, keys: EntityKeys): void {
-  const { lanes } = target
-  const chooses = lanes.some((group) => group.length > 1)
+function addReads(reads: RowRead[], readers: number[], target: ViewTarget, keys: EntityKeys): void {
+  const { groups } = target
+  const byLane = groups.some(({ lanes, by }) => by === 'lane' && lanes.length > 1)
+  const byPartition = groups.some(({ lanes, by }) => by === 'partition' && lanes.length > 1)
   for (let entity = 0; entity < keys.length; entity++) {
     const key = keys[entity]!
-    const hash = chooses ? laneHash(key) : 0
-    for (let i = 0; i < lanes.length; i++) {
-      const group = lanes[i]!
-      reads.push({ lane: group[hash % group.length]!, key })
+    const hash = byLane ? laneHash(key) : 0
+    const partition = byPartition ? partitionHash(key) : 0
+    const first = reads.length
+    for (let i = 0; i < groups.length; i++) {
+      const { lanes, by } = groups[i]!
+      const lane = lanes[(by === 'lane' ? hash : partition) % lanes.length]!
+      // A topic that has grown may keep an entity where it was.
+      if (by === 'partition' && isAmong(reads, first, lane)) continue
+      reads.push({ lane, key })
+      readers.push(entity)
     }
   }
+}
+
+function isAmong(reads: readonly RowRead[], first: number, { lane }: LaneName): boolean {
+  for (let i = first; i < reads.length; i++) if (reads[i]!.lane.lane === lane) return true
+  return false
 }
 
 type EntityKeys = readonly Uint8Array[]

@@ -30,12 +30,11 @@ export async function readRows(
   const sink = (index: number, bytes: Uint8Array | undefined): void => {
     if (bytes === undefined || failure !== undefined) return
     while (slot + 1 < plan.slots.length && index >= plan.slots[slot + 1]!.firstRead) slot++
-    const { firstRead, lanesPerEntity } = plan.slots[slot]!
     tally.rows++
     tally.bytes += bytes.length
     tally.found?.push(index)
     try {
-      lease.addRow(slot, Math.floor((index - firstRead) / lanesPerEntity), bytes)
+      lease.addRow(slot, plan.readers[index]!, bytes)
     } catch (cause) {
       // Kept for the reader: the store's own loop is not the place to fail.
       failure = cause

@@ -1,15 +1,20 @@
 /** Where the rows of a view are: the generation a layout points to, and its lanes by name, worked out once per layout. */
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, generationOf, historyLane, liveLane, type ViewLayout } from '../model/view-layout.ts'
+import { type GenerationLayout, generationOf, laneGroups, type ViewLayout } from '../model/view-layout.ts'
 import { changedFields } from '../registry/layouts.ts'
 import type { LaneName } from '../store/port.ts'
 
 export interface ViewTarget {
   readonly layout: ViewLayout
   readonly generation: GenerationLayout
-  /** Which lanes may hold an entity: of each group the one at (lane hash mod its length). History first, then each log. */
-  readonly lanes: readonly (readonly LaneName[])[]
+  /** Which lanes may hold an entity: of each group the one at (hash mod its length). */
+  readonly groups: readonly TargetGroup[]
+}
+
+export interface TargetGroup {
+  readonly lanes: readonly LaneName[]
+  readonly by: 'lane' | 'partition'
 }
 
 /** Throws VIEW_NOT_READY, DEFINITION_CHANGED, STORE_FORMAT. */
@@ -35,25 +40,16 @@ export function targetOf(namespace: string, plan: Plan, layout: ViewLayout): Vie
     )
   }
   if (generation.stateHash !== plan.stateHash) throw changed(plan, generation)
-  return { layout, generation, lanes: laneGroups(namespace, generation) }
+  return { layout, generation, groups: namedGroups(namespace, generation) }
 }
 
-/** The same lanes as `lanesOfEntity`, as names to choose from by hash: no text is built per entity. */
-function laneGroups(namespace: string, generation: GenerationLayout): LaneName[][] {
-  const name = (lane: string): LaneName => ({
-    namespace,
-    stateHash: generation.stateHash,
-    generation: generation.generation,
-    lane,
-  })
-  const groups: LaneName[][] = []
-  if (generation.history.lanes > 0) {
-    groups.push(Array.from({ length: generation.history.lanes }, (_, i) => name(historyLane(i))))
-  }
-  for (const log of generation.logs) {
-    groups.push(Array.from({ length: log.shards }, (_, i) => name(liveLane(log.name, i))))
-  }
-  return groups
+/** The layout's groups with whole names: no text is built per entity. */
+function namedGroups(namespace: string, generation: GenerationLayout): TargetGroup[] {
+  const { stateHash, generation: number } = generation
+  return laneGroups(generation).map(({ lanes, by }) => ({
+    by,
+    lanes: lanes.map((lane) => ({ namespace, stateHash, generation: number, lane })),
+  }))
 }
 
 function changed(plan: Plan, generation: GenerationLayout): TilefoldError {

@@ -41,7 +41,7 @@ function mergeOnce(lease: MergerLease, rows: readonly Uint8Array[], asOfMs: Floa
 /** The first rows of the first lanes that have any. */
 async function sampleRows(serving: Serving, target: ViewTarget): Promise<Uint8Array[]> {
   const rows: Uint8Array[] = []
-  for (const lane of target.lanes.flat()) {
+  for (const lane of target.groups.flatMap(({ lanes }) => lanes)) {
     for await (const { bytes } of serving.store.scanRows(lane)) {
       rows.push(bytes.slice())
       if (rows.length === ROWS_MAX) return rows

@@ -20,6 +20,10 @@ export interface StreamBounds {
   readonly next: number
   /** Holes below `next` are ordinary: the topic is compacted. */
   readonly compacted: boolean
+  /** How many partitions the topic has now. */
+  readonly partitions: number
+  /** What the group last committed here, if anything: a hint for people, and a witness that there was a store once. */
+  readonly committed?: { readonly position: number; readonly metadata: string }
 }
 
 export interface StreamHandler {

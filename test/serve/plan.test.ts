@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { encodeKey } from '../../src/model/key.ts'
+import { encodeKey, partitionHash } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { lanesOfEntity } from '../../src/model/view-layout.ts'
 import { type FeatureQuery, parseRequest, REQUEST_LIMITS } from '../../src/serve/api.ts'
@@ -36,7 +36,7 @@ describe('a read plan', () => {
   it('reads every lane that may hold the entity, as the layout says', () => {
     const users = Array.from({ length: 50 }, (_, i) => ({ user: `user ${i}` }))
     const { reads, slots } = plan({ view: 'spend', entities: users })
-    expect(slots).toMatchObject([{ firstRead: 0, lanesPerEntity: 2 }])
+    expect(slots).toMatchObject([{ firstRead: 0 }])
     const expected = users.flatMap(({ user }) => {
       const key = encodeKey(spend.state.entity, [user])
       return lanesOfEntity(generationLayout(spend, lanes), key).map((lane) => ({
@@ -50,17 +50,18 @@ describe('a read plan', () => {
   })
 
   it('goes slot by slot, entity by entity, lane by lane', () => {
-    const { reads, slots } = plan({
+    const { reads, readers, slots } = plan({
       features: ['routes', 'spend'],
       entities: [
         { user: 'ann', shop: 1 },
         { user: 'bob', shop: '2' },
       ],
     })
-    expect(slots.map(({ view, firstRead, lanesPerEntity }) => [view.plan.view, firstRead, lanesPerEntity])).toEqual([
-      ['spend', 0, 2],
-      ['routes', 4, 1],
+    expect(slots.map(({ view, firstRead }) => [view.plan.view, firstRead])).toEqual([
+      ['spend', 0],
+      ['routes', 4],
     ])
+    expect(readers).toEqual([0, 0, 1, 1, 0, 1])
     expect(reads.map((read) => `${read.lane.stateHash[0]}${read.lane.generation}`)).toEqual([
       'a1',
       'a1',
@@ -70,6 +71,23 @@ describe('a read plan', () => {
       'c4',
     ])
     expect(reads[5].key).toEqual(encodeKey(routes.state.entity, ['bob', 2n]))
+  })
+
+  it('reads one partition of a keyed topic, and where the topic has grown also the one before', () => {
+    const users = Array.from({ length: 40 }, (_, i) => ({ user: `user ${i}` }))
+    const layout = layoutOf(spend, {
+      logs: [{ name: 'clicks.0', shards: 1, notAfterMs: 0 }],
+      topics: [{ name: 'clicks', partitioner: 'murmur2', partitions: [2, 6] }],
+    })
+    const request = parseRequest({ view: 'spend', entities: users }, catalog, REQUEST_LIMITS, 0)
+    const { reads, readers } = planRead(request, [targetOf('shop', spend, layout)])
+    const lanesOf = users.map((_, user) => reads.filter((_, i) => readers[i] === user).map(({ lane }) => lane.lane))
+    for (const [user, lanes] of lanesOf.entries()) {
+      const hash = partitionHash(encodeKey(spend.state.entity, [users[user]!.user]))
+      const [before, now] = [`clicks.${hash % 2}.0`, `clicks.${hash % 6}.0`]
+      expect(lanes).toEqual(before === now ? [now] : [before, now])
+    }
+    expect(new Set(lanesOf.map((lanes) => lanes.length))).toEqual(new Set([1, 2]))
   })
 
   it('shares the keys of views that have the same join keys', () => {

@@ -1,0 +1,42 @@
+/** From a generation's layout to the ingests of one live log. */
+import type { Plan } from '../model/plan.ts'
+import { liveLane } from '../model/view-layout.ts'
+import type { OpenGeneration } from '../registry/layouts.ts'
+import type { IngestSpec } from './ingest.ts'
+
+export interface LiveShares {
+  /** Ingests that the log's lanes are spread over. */
+  readonly shards: number
+  /** Bytes that may wait for a flush, per ingest. */
+  readonly deltaBytesMax: number
+  readonly keyedBy?: IngestSpec['keyedBy']
+}
+
+/** One spec per ingest; the log is in the layout (registry `openLog`). */
+export function liveSpecs(
+  namespace: string,
+  plan: Plan,
+  log: string,
+  { layout, generation }: OpenGeneration,
+  { shards, deltaBytesMax, keyedBy }: LiveShares,
+): IngestSpec[] {
+  const { shards: laneCount, notAfterMs } = generation.logs.find((each) => each.name === log)!
+  const lanes = Array.from({ length: laneCount }, (_, i) => liveLane(log, i))
+  return Array.from({ length: shards }, (_, shard) => ({
+    view: plan.view,
+    state: plan.state,
+    stateHash: plan.stateHash,
+    namespace,
+    generation: generation.generation,
+    log,
+    lanes,
+    shard,
+    shards,
+    notAfterMs,
+    completeSinceMs: generation.completeSinceMs ?? 0,
+    layoutVersion: layout.version,
+    deltaBytesMax,
+    isHistory: false,
+    keyedBy,
+  }))
+}

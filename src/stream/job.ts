@@ -1,0 +1,312 @@
+/**
+ * THE STREAM JOB: topics of a consumer group into the rows of every view that takes their events.
+ *
+ *   group ── assigned ──> PartitionRun.open ──> messages ──> fold ──> flush ──> commit
+ *                              │                   │           │
+ *                              └──────── error ────┴───────────┘
+ *   FENCED        another process has the lane: leave, look again later whether the group still means us
+ *   REGRESSED     the store went back in time: start over from its checkpoint
+ *   unavailable   store, log or dead letters: start over, ever more slowly
+ *   else          stop this partition with a report; the others go on
+ *
+ * The group spreads partitions, and nothing else: what is applied is decided by token and marker (ingest/lane.ts), so a
+ * rebalance, a pause or a zombie may cost time and never an event.
+ */
+import { IngestPool } from '../ingest/pool.ts'
+import type { SideRecord } from '../ingest/side.ts'
+import { TilefoldError } from '../model/errors.ts'
+import type { Plan } from '../model/plan.ts'
+import { logOfPartition } from '../model/view-layout.ts'
+import { openGeneration } from '../registry/layouts.ts'
+import type { DeadLetters } from '../source/dead-letters.ts'
+import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
+import type { Store } from '../store/port.ts'
+import { type PartitionOptions, PartitionRun } from './partition.ts'
+import { type StreamWatch, UNWATCHED } from './watch.ts'
+
+export interface StreamJobOptions {
+  readonly plans: readonly Plan[]
+  /** Topic of each kind of events, where it isn't named like it. */
+  readonly topics?: ReadonlyMap<string, string>
+  /** Topics whose producers choose the partition by the views' entity: readers then look into one partition, not all. */
+  readonly keyed?: ReadonlySet<string>
+  readonly consumer: StreamConsumer
+  readonly store: Store
+  readonly namespace: string
+  readonly decoder: PartitionOptions['decoder']
+  readonly deadLetters?: DeadLetters
+  /** 0.1 unless told. */
+  readonly maxDeadRatio?: number
+  /** Folded events are readable at the latest after this; 1,000 ms unless told. */
+  readonly flushMaxMs?: number
+  /** Folded tiles that wait for a flush, over all partitions; 256 MiB unless told. */
+  readonly memoryBytes?: number
+  /** A partition without events for so long lets its watermark follow the clock; 60,000 ms unless told. */
+  readonly idleMs?: number
+  readonly clock?: () => number
+  readonly watch?: StreamWatch
+  readonly report?: (report: StreamReport) => void
+}
+
+/** Something that an operator may want to know. */
+export interface StreamReport {
+  readonly level: 'info' | 'warn' | 'error'
+  readonly event: 'assigned' | 'revoked' | 'restarting' | 'stopped'
+  readonly log: string
+  readonly message: string
+  readonly code?: string
+}
+
+const TICK_MS = 3_000
+const FENCED_DELAY_MS = 5_000
+const RETRY_DELAY_MS = 500
+const RETRY_DELAY_MAX_MS = 30_000
+/** What a delay varies by, so that processes that failed together don't come back together. */
+const JITTER = 0.3
+
+export class StreamJob implements StreamHandler {
+  readonly #options: StreamJobOptions
+  readonly #pool: IngestPool
+  readonly #clock: () => number
+  readonly #watch: StreamWatch
+  readonly #plans = new Map<string, Plan[]>()
+  readonly #runs = new Map<string, PartitionRun>()
+  readonly #failures = new Map<string, number>()
+  readonly #stopped = new Map<string, TilefoldError>()
+  #ticker: NodeJS.Timeout | undefined
+  #ticking = false
+
+  /** Throws DEFINITION_CHANGED, STORE_UNAVAILABLE. */
+  static async create(options: StreamJobOptions): Promise<StreamJob> {
+    for (const plan of options.plans) await openGeneration(options, plan)
+    return new StreamJob(options)
+  }
+
+  private constructor(options: StreamJobOptions) {
+    this.#options = options
+    this.#clock = options.clock ?? Date.now
+    this.#watch = options.watch ?? UNWATCHED
+    this.#pool = new IngestPool({
+      threads: 0,
+      store: options.store,
+      clock: this.#clock,
+      onSide: (records) => this.#putAside(records),
+    })
+    for (const plan of options.plans) {
+      const topic = options.topics?.get(plan.state.source) ?? plan.state.source
+      this.#plans.set(topic, [...(this.#plans.get(topic) ?? []), plan])
+    }
+  }
+
+  get topics(): readonly string[] {
+    return [...this.#plans.keys()]
+  }
+
+  get runs(): readonly PartitionRun[] {
+    return [...this.#runs.values()]
+  }
+
+  /** Partitions that wait for a person, and why. */
+  get stopped(): ReadonlyMap<string, TilefoldError> {
+    return this.#stopped
+  }
+
+  /** Joins the group; resolves when it has joined. */
+  async start(): Promise<void> {
+    this.#ticker = setInterval(() => void this.#tick(), TICK_MS)
+    this.#ticker.unref()
+    await this.#options.consumer.start(this)
+  }
+
+  /** Leaves the group, then writes what was taken in. */
+  async stop(): Promise<void> {
+    clearInterval(this.#ticker)
+    await this.#options.consumer.stop()
+    const runs = [...this.#runs.values()]
+    this.#runs.clear()
+    const results = await Promise.allSettled(runs.map((run) => run.close(true)))
+    await this.#pool.close()
+    const failed = results.find((result) => result.status === 'rejected')
+    if (failed && !isLoss(failed.reason)) throw failed.reason
+  }
+
+  // ---- what the consumer calls -----------------------------------------------------------------------------------------
+
+  async assigned(topic: string, partition: number, bounds: StreamBounds): Promise<number> {
+    const name = logOfPartition(topic, partition)
+    await this.#drop(name, false)
+    this.#stopped.delete(name)
+    const { store, namespace, decoder, deadLetters } = this.#options
+    try {
+      const run = await PartitionRun.open(
+        {
+          topic,
+          partition,
+          plans: this.#plans.get(topic) ?? [],
+          seat: { store, namespace },
+          pool: this.#pool,
+          decoder,
+          deadLetters,
+          keyed: this.#options.keyed?.has(topic) ?? false,
+          maxDeadRatio: this.#options.maxDeadRatio ?? 0.1,
+          flushMaxMs: this.#options.flushMaxMs ?? 1000,
+          // Never by itself: dead letters come first. The budget over all is kept in `messages`.
+          deltaBytesMax: Number.MAX_SAFE_INTEGER,
+          clock: this.#clock,
+          watch: this.#watch,
+          onFlushed: (flushed, position) => this.#commit(flushed, position),
+          onFailed: (failed, error) => this.#fail(failed.topic, failed.partition, error, failed),
+        },
+        bounds,
+      )
+      this.#runs.set(name, run)
+      this.#report(
+        'info',
+        'assigned',
+        name,
+        `reading from offset ${run.readFrom}; the log holds ${bounds.first} to ${bounds.next}`,
+      )
+      return run.readFrom
+    } catch (error) {
+      this.#fail(topic, partition, error)
+      throw error
+    }
+  }
+
+  async messages(topic: string, partition: number, batch: readonly StreamMessage[], next: number): Promise<void> {
+    const name = logOfPartition(topic, partition)
+    const run = this.#runs.get(name)
+    if (run === undefined)
+      throw new TilefoldError('ENGINE_CLOSED', `cannot take messages of log ${name}: it is not open`)
+    try {
+      await run.take(batch, next)
+      this.#failures.delete(name)
+      await this.#makeRoom()
+    } catch (error) {
+      this.#fail(topic, partition, error, run)
+      throw error
+    }
+  }
+
+  async revoked(partitions: readonly { topic: string; partition: number }[]): Promise<void> {
+    await Promise.all(
+      partitions.map(async ({ topic, partition }) => {
+        const name = logOfPartition(topic, partition)
+        this.#stopped.delete(name)
+        if (!this.#runs.has(name)) return
+        this.#report('info', 'revoked', name, 'the group gave it to another member')
+        await this.#drop(name, true)
+      }),
+    )
+  }
+
+  // ---- inside ----------------------------------------------------------------------------------------------------------
+
+  get #memoryBytes(): number {
+    return this.#options.memoryBytes ?? 256 << 20
+  }
+
+  /** Over the budget, the largest delta is written before anything more is taken in. */
+  async #makeRoom(): Promise<void> {
+    const runs = [...this.#runs.values()]
+    if (runs.reduce((sum, run) => sum + run.deltaBytes, 0) <= this.#memoryBytes) return
+    const largest = runs.reduce((a, b) => (a.deltaBytes >= b.deltaBytes ? a : b))
+    try {
+      await largest.flush()
+    } catch (error) {
+      this.#fail(largest.topic, largest.partition, error, largest)
+    }
+  }
+
+  #putAside(records: SideRecord[]): void {
+    this.#runs.get(records[0]!.log)?.putAside(records)
+  }
+
+  #commit(run: PartitionRun, position: number): void {
+    if (this.#runs.get(run.log) !== run) return
+    const states = [...new Set(run.handles.map(({ spec }) => `${spec.stateHash}/${spec.generation}`))]
+    void this.#options.consumer.commit(
+      run.topic,
+      run.partition,
+      position,
+      `${this.#options.namespace} ${states.join(' ')}`,
+    )
+  }
+
+  /** `run`: the one that failed; a newer one has nothing to do with it. */
+  #fail(topic: string, partition: number, cause: unknown, run?: PartitionRun): void {
+    const name = logOfPartition(topic, partition)
+    if (run !== undefined && this.#runs.get(name) !== run) return
+    const error = asError(cause)
+    void this.#drop(name, false)
+    this.#watch.failed(topic, partition, error.code)
+    const failures = this.#failures.get(name) ?? 0
+    const delayMs = restartDelayMs(error.code, failures)
+    if (delayMs === undefined) {
+      this.#stopped.set(name, error)
+      this.#report('error', 'stopped', name, error.message, error.code)
+      return
+    }
+    this.#failures.set(name, failures + 1)
+    const jitteredMs = Math.round(delayMs * (1 + JITTER * Math.random()))
+    this.#report('warn', 'restarting', name, `${error.message}; again in ${jitteredMs} ms`, error.code)
+    this.#options.consumer.restart(topic, partition, jitteredMs)
+  }
+
+  async #drop(name: string, flush: boolean): Promise<void> {
+    const run = this.#runs.get(name)
+    if (run === undefined) return
+    this.#runs.delete(name)
+    // Best effort: the next owner replays what isn't written.
+    await run.close(flush).catch(() => {})
+  }
+
+  async #tick(): Promise<void> {
+    if (this.#ticking) return
+    this.#ticking = true
+    for (const run of [...this.#runs.values()]) {
+      try {
+        await run.tick(this.#options.idleMs ?? 60_000)
+      } catch (error) {
+        this.#fail(run.topic, run.partition, error, run)
+      }
+    }
+    this.#ticking = false
+  }
+
+  #report(
+    level: StreamReport['level'],
+    event: StreamReport['event'],
+    log: string,
+    message: string,
+    code?: string,
+  ): void {
+    this.#options.report?.({ level, event, log, message, ...(code === undefined ? {} : { code }) })
+  }
+}
+
+/** Milliseconds until the partition is opened again; undefined: not before somebody has looked. */
+function restartDelayMs(code: string, failures: number): number | undefined {
+  if (code === 'FENCED') return FENCED_DELAY_MS
+  if (code === 'REGRESSED') return failures === 0 ? 0 : RETRY_DELAY_MS
+  if (RETRIED.has(code)) return Math.min(RETRY_DELAY_MS * 2 ** failures, RETRY_DELAY_MAX_MS)
+  return undefined
+}
+
+const RETRIED: ReadonlySet<string> = new Set([
+  'STORE_UNAVAILABLE',
+  'LOG_UNAVAILABLE',
+  'DEAD_LETTERS_UNAVAILABLE',
+  'CORE_TRAP',
+  'CORE_MEMORY',
+])
+
+/** Ours no longer: whoever has the lane now goes on from what is stored. */
+function isLoss(error: unknown): boolean {
+  return error instanceof TilefoldError && (error.code === 'FENCED' || error.code === 'REGRESSED')
+}
+
+function asError(error: unknown): TilefoldError {
+  if (error instanceof TilefoldError) return error
+  return new TilefoldError('CORE_TRAP', `cannot go on: ${(error as Error)?.message ?? error}`, {}, { cause: error })
+}

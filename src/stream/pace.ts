@@ -1,0 +1,31 @@
+/**
+ * When to flush: at once when nothing was flushed lately, so that a single event is readable within milliseconds; and the
+ * less often the longer a flush takes, so that flushing never takes more than a quarter of the time. Never later than the
+ * freshness that was asked for.
+ */
+export class Pace {
+  readonly #maxMs: number
+  #flushedMs = Number.NEGATIVE_INFINITY
+  #tookMs = 0
+
+  constructor(maxMs: number) {
+    this.#maxMs = maxMs
+  }
+
+  /** Milliseconds from now until the next flush, for an event that came now. */
+  delayMs(nowMs: number): number {
+    const gapMs = Math.min(Math.max(LINGER_MS, this.#tookMs * REST), this.#maxMs)
+    return Math.min(Math.max(this.#flushedMs + gapMs - nowMs, LINGER_MS), this.#maxMs)
+  }
+
+  flushed(nowMs: number, tookMs: number): void {
+    this.#flushedMs = nowMs
+    // A single slow flush shouldn't hold back the next ones for long.
+    this.#tookMs = Math.max(tookMs, this.#tookMs / 2)
+  }
+}
+
+/** Events that arrive together are flushed together. */
+const LINGER_MS = 2
+/** Time between flushes, in flushes. */
+const REST = 3

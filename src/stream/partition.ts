@@ -1,0 +1,342 @@
+/**
+ * One partition of a topic while it is ours: its messages through every view that takes them, and the flushes between.
+ *
+ *   assigned -> open: take the lanes, restore the clocks -> read from the lowest position that a view needs
+ *   messages -> decode once -> push to every view -> flush at the pace -> commit as a hint
+ *
+ * Any error ends the run: its memory may no longer match the store. The job opens another one, or leaves the partition.
+ */
+import { createHash } from 'node:crypto'
+import type { IngestHandle, IngestPool } from '../ingest/pool.ts'
+import type { SideRecord } from '../ingest/side.ts'
+import { liveSpecs } from '../ingest/specs.ts'
+import type { ColumnBatch } from '../model/columns.ts'
+import { TilefoldError } from '../model/errors.ts'
+import type { InputColumn, Plan } from '../model/plan.ts'
+import { logOfPartition } from '../model/view-layout.ts'
+import { type LayoutSeat, openLog, openTopic } from '../registry/layouts.ts'
+import type { DeadLetters } from '../source/dead-letters.ts'
+import type { RejectedRecord } from '../source/port.ts'
+import type { StreamBounds, StreamMessage } from '../source/stream.ts'
+import { Pace } from './pace.ts'
+import type { StreamWatch } from './watch.ts'
+
+export interface MessageDecoder {
+  /** Rows of the messages that have one, with their positions and record times; the others go to `onReject`. */
+  decode(messages: readonly StreamMessage[]): ColumnBatch
+}
+
+export interface DecoderOptions {
+  readonly inputs: readonly InputColumn[]
+  readonly onReject: (record: RejectedRecord) => void
+}
+
+export interface PartitionOptions {
+  readonly topic: string
+  readonly partition: number
+  /** Views that take the topic's events. */
+  readonly plans: readonly Plan[]
+  readonly seat: LayoutSeat
+  readonly pool: IngestPool
+  readonly decoder: (options: DecoderOptions) => MessageDecoder
+  readonly deadLetters: DeadLetters | undefined
+  /** Producers choose the partition by the view's entity, with murmur2. */
+  readonly keyed: boolean
+  /** Share of a thousand records that may be unreadable before the run ends. */
+  readonly maxDeadRatio: number
+  /** Folded events are readable at the latest after this. */
+  readonly flushMaxMs: number
+  readonly deltaBytesMax: number
+  readonly clock: () => number
+  readonly watch: StreamWatch
+  /** Everything before `position` is stored. */
+  readonly onFlushed: (run: PartitionRun, position: number) => void
+  readonly onFailed: (run: PartitionRun, error: unknown) => void
+}
+
+/** Messages decoded and pushed in one go. */
+const BATCH_MESSAGES = 8192
+/** Records over which the share of dead ones is judged. */
+const DEAD_WINDOW = 1000
+
+export class PartitionRun {
+  readonly topic: string
+  readonly partition: number
+  /** Position of the first message to be given. */
+  readonly readFrom: number
+  readonly #options: PartitionOptions
+  readonly #handles: readonly IngestHandle[]
+  readonly #columns: ReadonlySet<string>
+  readonly #decoder: MessageDecoder
+  readonly #pace: Pace
+  readonly #markers: Map<number, string>
+  readonly #compacted: boolean
+  /** Messages under way, for what has to be looked up by position. */
+  #current: readonly StreamMessage[] = []
+  #seen: number
+  #flushed: number
+  #timer: NodeJS.Timeout | undefined
+  #flushing: Promise<void> | undefined
+  #waitingTimes: number[] = []
+  #judged = 0
+  #dead = 0
+  #activeMs: number
+  #closed = false
+
+  /** Takes the lanes. Throws LOG_GAP, LOG_CHANGED, STORE_LOST, CHECKPOINT_MISSING, STORE_UNAVAILABLE, DEFINITION_CHANGED. */
+  static async open(options: PartitionOptions, bounds: StreamBounds): Promise<PartitionRun> {
+    const { topic, partition, plans, seat, pool, clock, deltaBytesMax } = options
+    const log = logOfPartition(topic, partition)
+    const handles: IngestHandle[] = []
+    for (const plan of plans) {
+      const keyed = options.keyed ? await openTopic(seat, plan, topic, bounds.partitions) : undefined
+      const counts = keyed?.generation.topics?.find((each) => each.name === topic)?.partitions
+      const opened = await openLog(seat, plan, { name: log, shards: 1, notAfterMs: clock() })
+      // Views of one state share its rows: their lanes have one owner.
+      if (handles.some((handle) => handle.spec.stateHash === plan.stateHash)) continue
+      for (const spec of liveSpecs(seat.namespace, plan, log, opened, {
+        shards: 1,
+        deltaBytesMax,
+        keyedBy: counts && { topic, partition, counts },
+      })) {
+        handles.push(await pool.open(spec))
+      }
+    }
+    for (const handle of handles) checkBounds(handle, log, bounds)
+    return new PartitionRun(options, handles, bounds)
+  }
+
+  private constructor(options: PartitionOptions, handles: readonly IngestHandle[], bounds: StreamBounds) {
+    this.#options = options
+    this.topic = options.topic
+    this.partition = options.partition
+    this.#handles = handles
+    this.#compacted = bounds.compacted
+    const inputs = [
+      ...new Map(options.plans.flatMap((plan) => plan.state.inputs).map((each) => [each.name, each])).values(),
+    ]
+    this.#columns = new Set(inputs.map((input) => input.name))
+    this.#decoder = options.decoder({ inputs, onReject: (record) => this.#bury(record) })
+    this.#pace = new Pace(options.flushMaxMs)
+    this.#activeMs = options.clock()
+
+    // The record at a marker is read again and compared: it tells a recreated topic from the one we know.
+    const known = handles
+      .map((handle) => handle.status.marker)
+      .filter((each) => each.hash !== '' && each.position >= bounds.first)
+    this.#markers = new Map(known.map(({ position, hash }) => [position, hash]))
+    const resume = Math.min(...handles.map((handle) => handle.status.resumeFrom))
+    this.readFrom = Math.max(Math.min(resume, ...this.#markers.keys()), bounds.first)
+    this.#seen = resume - 1
+    this.#flushed = resume - 1
+  }
+
+  get log(): string {
+    return logOfPartition(this.topic, this.partition)
+  }
+
+  get deltaBytes(): number {
+    return this.#handles.reduce((sum, handle) => sum + handle.status.deltaBytes, 0)
+  }
+
+  get handles(): readonly IngestHandle[] {
+    return this.#handles
+  }
+
+  /** Last position that was taken in. */
+  get seen(): number {
+    return this.#seen
+  }
+
+  /** Messages in log order. Resolves when they are folded. */
+  async take(messages: readonly StreamMessage[], next: number): Promise<void> {
+    for (let start = 0; start < messages.length && !this.#closed; start += BATCH_MESSAGES) {
+      await this.#fold(messages.slice(start, start + BATCH_MESSAGES))
+    }
+    this.#options.watch.lag(this.topic, this.partition, next - 1 - this.#seen)
+  }
+
+  async #fold(messages: readonly StreamMessage[]): Promise<void> {
+    const { watch, pool, clock } = this.#options
+    this.#checkMarkers(messages)
+    this.#current = messages
+    const batch = this.#decoder.decode(messages)
+    this.#judgeDead(messages.length)
+    if (batch.length > 0) {
+      const hash = hashOf(this.#messageAt((batch.positions as Float64Array)[batch.length - 1]!)!)
+      const ready = pool.ready(batch, this.#columns)
+      for (const handle of this.#handles) await handle.push(ready, hash)
+      const times = batch.recordTimes
+      if (times) this.#waitingTimes.push(times[0]!, times[batch.length - 1]!)
+    }
+    this.#seen = Math.max(this.#seen, Number(messages.at(-1)!.offset))
+    this.#activeMs = clock()
+    watch.taken(this.topic, this.partition, messages.length)
+    this.#schedule()
+  }
+
+  #checkMarkers(messages: readonly StreamMessage[]): void {
+    if (this.#markers.size === 0) return
+    const last = Number(messages.at(-1)!.offset)
+    for (const [position, hash] of this.#markers) {
+      if (position > last) continue
+      const found = this.#find(messages, position)
+      if (found === undefined ? !this.#compacted : hashOf(found) !== hash) {
+        throw new TilefoldError(
+          'LOG_CHANGED',
+          `cannot go on with log ${this.log}: the record at offset ${position} is ${found ? 'another one' : 'gone'} than the last one applied; was the topic recreated? Rebuild the view, or give it another namespace`,
+          { position },
+        )
+      }
+      this.#markers.delete(position)
+    }
+  }
+
+  #messageAt(position: number): StreamMessage | undefined {
+    return this.#find(this.#current, position)
+  }
+
+  #find(messages: readonly StreamMessage[], position: number): StreamMessage | undefined {
+    let [low, high] = [0, messages.length]
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if (Number(messages[middle]!.offset) < position) low = middle + 1
+      else high = middle
+    }
+    const found = messages[low]
+    return found !== undefined && Number(found.offset) === position ? found : undefined
+  }
+
+  // ---- dead letters --------------------------------------------------------------------------------------------------
+
+  #bury(record: RejectedRecord): void {
+    const message = this.#messageAt(record.position)!
+    this.#dead++
+    this.#options.watch.dead(this.topic, record.reason)
+    this.#options.deadLetters?.add({
+      topic: this.topic,
+      partition: this.partition,
+      message,
+      reason: record.reason,
+      text: record.message,
+    })
+  }
+
+  /** What a view put aside; called while its batch is pushed. */
+  putAside(records: readonly SideRecord[]): void {
+    for (const { view, position, reason } of records) {
+      const message = this.#messageAt(position)
+      if (message === undefined) continue
+      const text = `view ${view} put it aside: ${reason}`
+      this.#options.deadLetters?.add({ topic: this.topic, partition: this.partition, message, reason, text, view })
+    }
+  }
+
+  #judgeDead(messages: number): void {
+    this.#judged += messages
+    if (this.#judged < DEAD_WINDOW) return
+    const ratio = this.#dead / this.#judged
+    if (ratio > this.#options.maxDeadRatio) {
+      throw new TilefoldError(
+        'DEAD_LETTERS',
+        `cannot go on with log ${this.log}: too many records cannot be read; got ${this.#dead} of ${this.#judged}, expected at most ${this.#options.maxDeadRatio * 100} %`,
+        { dead: this.#dead, judged: this.#judged },
+      )
+    }
+    this.#judged = 0
+    this.#dead = 0
+  }
+
+  // ---- flushes -------------------------------------------------------------------------------------------------------
+
+  #schedule(): void {
+    if (this.#timer !== undefined || this.#flushing !== undefined || this.#closed) return
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined
+      this.flush().catch((error: unknown) => this.#options.onFailed(this, error))
+    }, this.#pace.delayMs(this.#options.clock()))
+  }
+
+  /** Writes what was taken in; calls at the same time share one flush. */
+  flush(): Promise<void> {
+    this.#flushing ??= this.#flush().finally(() => {
+      this.#flushing = undefined
+      if (this.#waitingTimes.length > 0) this.#schedule()
+    })
+    return this.#flushing
+  }
+
+  async #flush(): Promise<void> {
+    const { watch, clock, deadLetters } = this.#options
+    const seen = this.#seen
+    const times = this.#waitingTimes
+    this.#waitingTimes = []
+    const startMs = performance.now()
+    // First what was put aside: the marker may pass a record only when its letter is safe.
+    await deadLetters?.flush()
+    for (const handle of this.#handles) await handle.flush()
+    const tookMs = performance.now() - startMs
+    const nowMs = clock()
+    this.#pace.flushed(nowMs, tookMs)
+    watch.flushed(this.topic, this.partition, tookMs, times, nowMs)
+    if (seen > this.#flushed) {
+      this.#flushed = seen
+      this.#options.onFlushed(this, seen + 1)
+    }
+  }
+
+  /** The idle look: the lanes are still ours, and time goes on without events. */
+  async tick(idleMs: number): Promise<void> {
+    const nowMs = this.#options.clock()
+    for (const handle of this.#handles) {
+      await handle.check()
+      if (nowMs - this.#activeMs >= idleMs) await handle.advance(nowMs - handle.spec.state.disorderMs)
+    }
+  }
+
+  /** Stops, after a last flush if `flush` says so. */
+  async close(flush: boolean): Promise<void> {
+    this.#closed = true
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+    try {
+      await this.#flushing?.catch(() => {})
+      if (flush) await this.#flush()
+    } finally {
+      for (const handle of this.#handles) await handle.drop().catch(() => {})
+    }
+  }
+}
+
+/** Throws LOG_GAP where records are missing, LOG_CHANGED where the log is shorter than what is applied, STORE_LOST. */
+function checkBounds({ spec, status }: IngestHandle, log: string, bounds: StreamBounds): void {
+  const { resumeFrom, applied } = status
+  if (applied < 0 && bounds.committed?.metadata.includes(spec.stateHash) && bounds.committed.position > bounds.first) {
+    throw new TilefoldError(
+      'STORE_LOST',
+      `cannot start log ${log} for view ${spec.view}: the group has committed offset ${bounds.committed.position}, and the store has no marker; was it emptied? Delete the group's offsets to rebuild it from the log`,
+      { committed: bounds.committed.position },
+    )
+  }
+  if (resumeFrom > 0 && resumeFrom < bounds.first) {
+    throw new TilefoldError(
+      'LOG_GAP',
+      `cannot go on with log ${log} for view ${spec.view}: its records are gone; the log starts at ${bounds.first}, expected ${resumeFrom} or less`,
+      { first: bounds.first, wanted: resumeFrom },
+    )
+  }
+  if (applied + 1 > bounds.next) {
+    throw new TilefoldError(
+      'LOG_CHANGED',
+      `cannot go on with log ${log} for view ${spec.view}: it ends at ${bounds.next}, but offset ${applied} is applied; was the topic recreated? Rebuild the view, or give it another namespace`,
+      { next: bounds.next, applied },
+    )
+  }
+}
+
+/** 16 hex digits over a record as the log holds it. */
+export function hashOf({ key, value, timestamp }: StreamMessage): string {
+  const hash = createHash('sha256').update(timestamp)
+  for (const part of [key, value]) hash.update(part === null ? '-' : `+${part.length}:`).update(part ?? '')
+  return hash.digest('hex').slice(0, 16)
+}
