@@ -73,6 +73,7 @@ export class StreamJob implements StreamHandler {
   readonly #runs = new Map<string, PartitionRun>()
   readonly #failures = new Map<string, number>()
   readonly #stopped = new Map<string, TilefoldError>()
+  readonly #commits = new Set<Promise<void>>()
   #ticker: NodeJS.Timeout | undefined
   #ticking = false
 
@@ -121,6 +122,9 @@ export class StreamJob implements StreamHandler {
   /** Leaves the group, then writes what was taken in. */
   async stop(): Promise<void> {
     clearInterval(this.#ticker)
+    // Before the group is left, so that it hears how far we came; what comes in meanwhile is written at the end.
+    await Promise.allSettled([...this.#runs.values()].map((run) => run.flush()))
+    await Promise.allSettled(this.#commits)
     await this.#options.consumer.stop()
     const runs = [...this.#runs.values()]
     this.#runs.clear()
@@ -225,12 +229,10 @@ export class StreamJob implements StreamHandler {
   #commit(run: PartitionRun, position: number): void {
     if (this.#runs.get(run.log) !== run) return
     const states = [...new Set(run.handles.map(({ spec }) => `${spec.stateHash}/${spec.generation}`))]
-    void this.#options.consumer.commit(
-      run.topic,
-      run.partition,
-      position,
-      `${this.#options.namespace} ${states.join(' ')}`,
-    )
+    const metadata = `${this.#options.namespace} ${states.join(' ')}`
+    const commit = this.#options.consumer.commit(run.topic, run.partition, position, metadata)
+    this.#commits.add(commit)
+    void commit.catch(() => {}).finally(() => this.#commits.delete(commit))
   }
 
   /** `run`: the one that failed; a newer one has nothing to do with it. */
