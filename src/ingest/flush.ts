@@ -13,13 +13,22 @@ import type { LaneOwner } from './lane.ts'
 /** Entities per chunk: bounds the rows held in memory at once, some 1 MB of them. */
 const CHUNK_ENTITIES = 512
 
-/** `withCheckpoint`: without one, a restart replays from an older one. `hash`: of the last record judged. */
+export interface FlushTally {
+  rows: number
+  bytes: number
+}
+
+/**
+ * `withCheckpoint`: without one, a restart replays from an older one. `hash`: of the last record judged. Returns what was
+ * written.
+ */
 export async function flushLanes(
   core: Core,
   owners: ReadonlyMap<number, LaneOwner>,
   withCheckpoint: boolean,
   hash: string,
-): Promise<void> {
+): Promise<FlushTally> {
+  const tally: FlushTally = { rows: 0, bytes: 0 }
   const position = core.position
   const chunks = core.beginFlush(CHUNK_ENTITIES)
   const checkpoint = withCheckpoint ? segmentsOf(core.writeCheckpoint()) : undefined
@@ -36,10 +45,13 @@ export async function flushLanes(
       await owner.readRows(keys, copy, core.firstPositionsOf(chunk))
       const rows = core.writeRows(chunk, stored, position)
       await owner.writeRows(rows.map((bytes, i): StoredRow => ({ key: keys[i]!, bytes })))
+      tally.rows += rows.length
+      for (const row of rows) tally.bytes += row.length
     }
     await owner.endFlush(position, hash, checkpoint)
   }
   core.endFlush()
+  return tally
 }
 
 function segmentsOf(bytes: Uint8Array): Uint8Array[] {

@@ -25,7 +25,7 @@ import { TilefoldError } from '../model/errors.ts'
 import { partitionHash } from '../model/key.ts'
 import type { StatePlan } from '../model/plan.ts'
 import type { LaneName, Store } from '../store/port.ts'
-import { flushLanes } from './flush.ts'
+import { type FlushTally, flushLanes } from './flush.ts'
 import { LaneOwner } from './lane.ts'
 import { type SideRecord, sideRecords } from './side.ts'
 
@@ -79,6 +79,7 @@ export class Ingest {
   #checkpointMs = Number.NEGATIVE_INFINITY
   /** Hash of the last record pushed, as its source gives it. */
   #lastHash = ''
+  readonly #written: FlushTally = { rows: 0, bytes: 0 }
   #failed: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -131,6 +132,16 @@ export class Ingest {
     const records = [...this.#owners.values()].map((owner) => owner.record)
     const { marker, markerHash } = records.reduce((a, b) => (a.marker <= b.marker ? a : b))
     return { position: marker, hash: markerHash }
+  }
+
+  /** Rows and bytes of all flushes since it was opened. */
+  get written(): Readonly<FlushTally> {
+    return { ...this.#written }
+  }
+
+  /** When the last checkpoint was written; -Infinity before the first. */
+  get checkpointMs(): number {
+    return this.#checkpointMs
   }
 
   get counters(): Counters {
@@ -191,7 +202,9 @@ export class Ingest {
     // Without dedupe a checkpoint is a hundred bytes; with it, it holds every id within the horizon.
     const nowMs = this.#options.clock()
     const isDue = !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
-    await flushLanes(this.#core, this.#owners, isDue, this.#lastHash)
+    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash)
+    this.#written.rows += rows
+    this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs
     if (this.#core.entityCount > ENTITIES_MAX) this.#core.forgetEntities()
     return this.applied

@@ -24,6 +24,9 @@ export interface IngestStatus {
   readonly watermarkMs: number
   readonly deltaBytes: number
   readonly counters: Counters
+  /** Since it was opened. */
+  readonly written: { readonly rows: number; readonly bytes: number }
+  readonly checkpointMs: number
   readonly sequences: readonly (readonly [lane: number, sequence: number])[]
 }
 

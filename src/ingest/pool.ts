@@ -55,6 +55,8 @@ export function statusOf(ingest: Ingest): IngestStatus {
     watermarkMs: ingest.watermarkMs,
     deltaBytes: ingest.deltaBytes,
     counters: ingest.counters,
+    written: ingest.written,
+    checkpointMs: ingest.checkpointMs,
     sequences: [...ingest.sequences],
   }
 }

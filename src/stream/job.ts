@@ -12,17 +12,18 @@
  * The group spreads partitions, and nothing else: what is applied is decided by token and marker (ingest/lane.ts), so a
  * rebalance, a pause or a zombie may cost time and never an event.
  */
+
 import { IngestPool } from '../ingest/pool.ts'
 import type { SideRecord } from '../ingest/side.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
+import { NO_WORKER_METRICS, type WorkerMetrics } from '../observe/port.ts'
 import { openGeneration } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
 import type { Store } from '../store/port.ts'
 import { type PartitionOptions, PartitionRun } from './partition.ts'
-import { type StreamWatch, UNWATCHED } from './watch.ts'
 
 export interface StreamJobOptions {
   readonly plans: readonly Plan[]
@@ -37,14 +38,16 @@ export interface StreamJobOptions {
   readonly deadLetters?: DeadLetters
   /** 0.1 unless told. */
   readonly maxDeadRatio?: number
-  /** Folded events are readable at the latest after this; 1,000 ms unless told. */
+  /** Folded events are readable after this when little is going on; 5 ms unless told. */
+  readonly flushMinMs?: number
+  /** And at the latest after this; 1,000 ms unless told. */
   readonly flushMaxMs?: number
   /** Folded tiles that wait for a flush, over all partitions; 256 MiB unless told. */
   readonly memoryBytes?: number
   /** A partition without events for so long lets its watermark follow the clock; 60,000 ms unless told. */
   readonly idleMs?: number
   readonly clock?: () => number
-  readonly watch?: StreamWatch
+  readonly metrics?: WorkerMetrics
   readonly report?: (report: StreamReport) => void
 }
 
@@ -68,7 +71,7 @@ export class StreamJob implements StreamHandler {
   readonly #options: StreamJobOptions
   readonly #pool: IngestPool
   readonly #clock: () => number
-  readonly #watch: StreamWatch
+  readonly #metrics: WorkerMetrics
   readonly #plans = new Map<string, Plan[]>()
   readonly #runs = new Map<string, PartitionRun>()
   readonly #failures = new Map<string, number>()
@@ -86,7 +89,7 @@ export class StreamJob implements StreamHandler {
   private constructor(options: StreamJobOptions) {
     this.#options = options
     this.#clock = options.clock ?? Date.now
-    this.#watch = options.watch ?? UNWATCHED
+    this.#metrics = options.metrics ?? NO_WORKER_METRICS
     this.#pool = new IngestPool({
       threads: 0,
       store: options.store,
@@ -153,17 +156,19 @@ export class StreamJob implements StreamHandler {
           deadLetters,
           keyed: this.#options.keyed?.has(topic) ?? false,
           maxDeadRatio: this.#options.maxDeadRatio ?? 0.1,
+          flushMinMs: this.#options.flushMinMs ?? 5,
           flushMaxMs: this.#options.flushMaxMs ?? 1000,
           // Never by itself: dead letters come first. The budget over all is kept in `messages`.
           deltaBytesMax: Number.MAX_SAFE_INTEGER,
           clock: this.#clock,
-          watch: this.#watch,
+          metrics: this.#metrics,
           onFlushed: (flushed, position) => this.#commit(flushed, position),
           onFailed: (failed, error) => this.#fail(failed.topic, failed.partition, error, failed),
         },
         bounds,
       )
       this.#runs.set(name, run)
+      this.#countLanes()
       this.#report(
         'info',
         'assigned',
@@ -222,6 +227,13 @@ export class StreamJob implements StreamHandler {
     }
   }
 
+  #countLanes(): void {
+    for (const [topic, plans] of this.#plans) {
+      const lanes = [...this.#runs.values()].filter((run) => run.topic === topic).length
+      for (const { view } of plans) this.#metrics.lanesOwned(view, lanes)
+    }
+  }
+
   #putAside(records: SideRecord[]): void {
     this.#runs.get(records[0]!.log)?.putAside(records)
   }
@@ -241,7 +253,10 @@ export class StreamJob implements StreamHandler {
     if (run !== undefined && this.#runs.get(name) !== run) return
     const error = asError(cause)
     void this.#drop(name, false)
-    this.#watch.failed(topic, partition, error.code)
+    for (const { view } of this.#plans.get(topic) ?? []) {
+      if (error.code === 'FENCED') this.#metrics.fenced(view)
+      if (error.code === 'REGRESSED') this.#metrics.regressed(view)
+    }
     const failures = this.#failures.get(name) ?? 0
     const delayMs = restartDelayMs(error.code, failures)
     if (delayMs === undefined) {
@@ -259,6 +274,7 @@ export class StreamJob implements StreamHandler {
     const run = this.#runs.get(name)
     if (run === undefined) return
     this.#runs.delete(name)
+    this.#countLanes()
     // Best effort: the next owner replays what isn't written.
     await run.close(flush).catch(() => {})
   }

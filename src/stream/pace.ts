@@ -4,18 +4,21 @@
  * freshness that was asked for.
  */
 export class Pace {
+  readonly #minMs: number
   readonly #maxMs: number
   #flushedMs = Number.NEGATIVE_INFINITY
   #tookMs = 0
 
-  constructor(maxMs: number) {
+  /** `minMs`: events that come within it are flushed together. */
+  constructor(minMs: number, maxMs: number) {
+    this.#minMs = Math.min(minMs, maxMs)
     this.#maxMs = maxMs
   }
 
   /** Milliseconds from now until the next flush, for an event that came now. */
   delayMs(nowMs: number): number {
-    const gapMs = Math.min(Math.max(LINGER_MS, this.#tookMs * REST), this.#maxMs)
-    return Math.min(Math.max(this.#flushedMs + gapMs - nowMs, LINGER_MS), this.#maxMs)
+    const gapMs = Math.min(Math.max(this.#minMs, this.#tookMs * REST), this.#maxMs)
+    return Math.min(Math.max(this.#flushedMs + gapMs - nowMs, this.#minMs), this.#maxMs)
   }
 
   flushed(nowMs: number, tookMs: number): void {
@@ -25,7 +28,5 @@ export class Pace {
   }
 }
 
-/** Events that arrive together are flushed together. */
-const LINGER_MS = 2
 /** Time between flushes, in flushes. */
 const REST = 3

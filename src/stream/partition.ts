@@ -14,12 +14,12 @@ import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
+import type { LaneLabels, WorkerMetrics } from '../observe/port.ts'
 import { type LayoutSeat, openLog, openTopic } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { RejectedRecord } from '../source/port.ts'
 import type { StreamBounds, StreamMessage } from '../source/stream.ts'
 import { Pace } from './pace.ts'
-import type { StreamWatch } from './watch.ts'
 
 export interface MessageDecoder {
   /** Rows of the messages that have one, with their positions and record times; the others go to `onReject`. */
@@ -44,11 +44,12 @@ export interface PartitionOptions {
   readonly keyed: boolean
   /** Share of a thousand records that may be unreadable before the run ends. */
   readonly maxDeadRatio: number
-  /** Folded events are readable at the latest after this. */
+  /** Folded events are readable after `flushMinMs` when little is going on, and after `flushMaxMs` at the latest. */
+  readonly flushMinMs: number
   readonly flushMaxMs: number
   readonly deltaBytesMax: number
   readonly clock: () => number
-  readonly watch: StreamWatch
+  readonly metrics: WorkerMetrics
   /** Everything before `position` is stored. */
   readonly onFlushed: (run: PartitionRun, position: number) => void
   readonly onFailed: (run: PartitionRun, error: unknown) => void
@@ -117,7 +118,7 @@ export class PartitionRun {
     ]
     this.#columns = new Set(inputs.map((input) => input.name))
     this.#decoder = options.decoder({ inputs, onReject: (record) => this.#bury(record) })
-    this.#pace = new Pace(options.flushMaxMs)
+    this.#pace = new Pace(options.flushMinMs, options.flushMaxMs)
     this.#activeMs = options.clock()
 
     // The record at a marker is read again and compared: it tells a recreated topic from the one we know.
@@ -129,6 +130,7 @@ export class PartitionRun {
     this.readFrom = Math.max(Math.min(resume, ...this.#markers.keys()), bounds.first)
     this.#seen = resume - 1
     this.#flushed = resume - 1
+    this.#tell()
   }
 
   get log(): string {
@@ -153,11 +155,12 @@ export class PartitionRun {
     for (let start = 0; start < messages.length && !this.#closed; start += BATCH_MESSAGES) {
       await this.#fold(messages.slice(start, start + BATCH_MESSAGES))
     }
-    this.#options.watch.lag(this.topic, this.partition, next - 1 - this.#seen)
+    this.#options.metrics.consumerLag(this.topic, this.partition, Math.max(0, next - 1 - this.#seen))
+    this.#tell()
   }
 
   async #fold(messages: readonly StreamMessage[]): Promise<void> {
-    const { watch, pool, clock } = this.#options
+    const { pool, clock, metrics } = this.#options
     this.#checkMarkers(messages)
     this.#current = messages
     const batch = this.#decoder.decode(messages)
@@ -169,9 +172,12 @@ export class PartitionRun {
       const times = batch.recordTimes
       if (times) this.#waitingTimes.push(times[0]!, times[batch.length - 1]!)
     }
-    this.#seen = Math.max(this.#seen, Number(messages.at(-1)!.offset))
+    const last = Number(messages.at(-1)!.offset)
+    if (last > this.#seen) {
+      metrics.offsetHoles(this.topic, last - Math.max(this.#seen, Number(messages[0]!.offset) - 1) - messages.length)
+      this.#seen = last
+    }
     this.#activeMs = clock()
-    watch.taken(this.topic, this.partition, messages.length)
     this.#schedule()
   }
 
@@ -212,7 +218,7 @@ export class PartitionRun {
   #bury(record: RejectedRecord): void {
     const message = this.#messageAt(record.position)!
     this.#dead++
-    this.#options.watch.dead(this.topic, record.reason)
+    this.#options.metrics.deadLetters(this.topic, record.reason, 1)
     this.#options.deadLetters?.add({
       topic: this.topic,
       partition: this.partition,
@@ -267,21 +273,42 @@ export class PartitionRun {
   }
 
   async #flush(): Promise<void> {
-    const { watch, clock, deadLetters } = this.#options
+    const { metrics, clock, deadLetters } = this.#options
     const seen = this.#seen
     const times = this.#waitingTimes
     this.#waitingTimes = []
     const startMs = performance.now()
+    const before = this.#handles.map((handle) => handle.status.written)
     // First what was put aside: the marker may pass a record only when its letter is safe.
     await deadLetters?.flush()
     for (const handle of this.#handles) await handle.flush()
     const tookMs = performance.now() - startMs
     const nowMs = clock()
     this.#pace.flushed(nowMs, tookMs)
-    watch.flushed(this.topic, this.partition, tookMs, times, nowMs)
+    for (const [i, { spec, status }] of this.#handles.entries()) {
+      const { rows, bytes } = status.written
+      metrics.flushed(spec.view, tookMs / 1000, rows - before[i]!.rows, bytes - before[i]!.bytes)
+      for (const timeMs of times) metrics.freshness(spec.view, Math.max(0, nowMs - timeMs) / 1000, 1)
+    }
+    this.#tell()
     if (seen > this.#flushed) {
       this.#flushed = seen
       this.#options.onFlushed(this, seen + 1)
+    }
+  }
+
+  #labels(view: string): LaneLabels {
+    return { view, topic: this.topic, partition: this.partition }
+  }
+
+  #tell(): void {
+    const { metrics } = this.#options
+    for (const { spec, status } of this.#handles) {
+      const lane = this.#labels(spec.view)
+      metrics.laneCounted(lane, status.counters)
+      if (status.watermarkMs >= 0) metrics.watermark(lane, status.watermarkMs)
+      if (Number.isFinite(status.checkpointMs)) metrics.checkpointed(lane, status.checkpointMs)
+      metrics.deltaBytes(spec.view, status.deltaBytes)
     }
   }
 
@@ -303,6 +330,8 @@ export class PartitionRun {
       await this.#flushing?.catch(() => {})
       if (flush) await this.#flush()
     } finally {
+      for (const { spec } of this.#handles) this.#options.metrics.laneLeft(this.#labels(spec.view))
+      this.#options.metrics.partitionLeft(this.topic, this.partition)
       for (const handle of this.#handles) await handle.drop().catch(() => {})
     }
   }
