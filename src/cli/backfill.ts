@@ -8,7 +8,6 @@ import { parseInstant } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfillReport, backfill } from '../offline/backfill.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
-import { createLmdbStore } from '../store/lmdb.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
@@ -18,6 +17,7 @@ import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
 import { settingError } from './settings.ts'
+import { openStore } from './stores.ts'
 import { formatCount } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
 import { loadViews, plansOfSource } from './views.ts'
@@ -64,8 +64,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const completeSinceMs = readCompleteSince(flags.completeSince as string | undefined)
   await checkEventFiles(files, plans, flags.anyTimes === true)
 
-  const path = settings.text('store')!
-  const store = createLmdbStore({ path })
+  const { store, path } = await openStore(settings, { readOnly: false, plans })
   const seat: LayoutSeat = { store, namespace }
   const progress = new Progress({ label: 'backfill', unit: 'events', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
@@ -75,7 +74,13 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
 
     const source = openEventFiles(files, log, { inputs: inputsOf(open), ...rejects.sourceOptions })
     const onSide = rejects.addAside.bind(rejects)
-    const pool = new IngestPool({ threads, store, storePath: path, clock: terminal.clock, onSide })
+    const pool = new IngestPool({
+      threads: path === undefined ? 0 : threads,
+      store,
+      storePath: path,
+      clock: terminal.clock,
+      onSide,
+    })
     const abort = new AbortController()
     let stoppedBy: Signal | undefined
     terminal.onSignal((signal) => {

@@ -29,6 +29,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./push.ts')).push,
   },
   {
+    name: 'run',
+    summary: 'fold topics of Kafka as they come, beside any number of others',
+    load: async () => (await import('./run.ts')).run,
+  },
+  {
     name: 'get',
     summary: 'ask for features of entities',
     load: async () => (await import('./get.ts')).get,
@@ -42,5 +47,10 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'inspect',
     summary: 'show the stored rows of an entity, byte by byte if asked',
     load: async () => (await import('./inspect.ts')).inspect,
+  },
+  {
+    name: 'config',
+    summary: 'show every setting, and where it comes from',
+    load: async () => (await import('./config.ts')).config,
   },
 ]

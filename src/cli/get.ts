@@ -8,11 +8,11 @@ import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import type { RowExplanation } from '../serve/explain.ts'
 import { createFeatureReader } from '../serve/reader.ts'
 import type { AnswerRow, FeatureAnswer } from '../serve/respond.ts'
-import { createLmdbStore } from '../store/lmdb.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_FAILURE, EXIT_OK } from './command.ts'
 import { type EntityKeys, parseEntity } from './entity-args.ts'
 import type { Printer } from './printer.ts'
+import { openStore } from './stores.ts'
 import { formatBytes, formatCount, formatTime, indent, renderTable } from './table.ts'
 import { loadViews } from './views.ts'
 
@@ -57,7 +57,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const asOf = readAsOf(flags.asOf as string | undefined)
   const explain = flags.explain === true
 
-  const store = createLmdbStore({ path: settings.text('store')!, readOnly: true })
+  const { store } = await openStore(settings, { readOnly: true, plans })
   try {
     const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock: terminal.clock })
     // A table also says where the data end, which only an explanation knows.

@@ -1,13 +1,10 @@
 /** `tilefold serve`: the HTTP server over the store of this machine, until it is told to stop. */
-import { readFile } from 'node:fs/promises'
 import { loadCore } from '../engine/module.ts'
-import { TilefoldError } from '../model/errors.ts'
 import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
 import { type FeatureServer, startServer } from '../serve/server.ts'
 import { createLmdbStore } from '../store/lmdb.ts'
 import type { Call, Command } from './command.ts'
 import { printError } from './printer.ts'
-import type { Settings } from './settings.ts'
 import { type LoadedViews, loadViews } from './views.ts'
 
 export const serve: Command = {
@@ -41,7 +38,7 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
   const loaded = await loadViews(settings)
   const host = settings.text('host')!
   const port = settings.whole('port', 0, 65_535)!
-  const token = await readToken(settings)
+  const token = settings.text('token')
   const drainDelayMs = settings.durationMs('drain_delay')
 
   const path = settings.text('store')!
@@ -65,24 +62,6 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
     await store.close()
   }
   return undefined
-}
-
-/** Flags go before the environment, and there a token before a file. Throws CONFIG_INVALID. */
-async function readToken(settings: Settings): Promise<string | undefined> {
-  const ranks = ['flag', 'env', 'config'] as const
-  const [token, file] = [settings.get('token'), settings.get('token_file')]
-  const first = [token, file]
-    .filter((each) => each !== undefined)
-    .sort((a, b) => ranks.indexOf(a.rank as 'flag') - ranks.indexOf(b.rank as 'flag'))[0]
-  if (first === undefined || first === token) return token?.text
-  try {
-    return (await readFile(first.text, 'utf8')).trim()
-  } catch (error) {
-    const { message } = error as Error
-    throw new TilefoldError('CONFIG_INVALID', `cannot read the token that ${first.from} names: ${message}`, {
-      file: first.text,
-    })
-  }
 }
 
 function greeting(server: FeatureServer, { plans }: LoadedViews, path: string, hasToken: boolean): string {

@@ -5,41 +5,27 @@
  *
  * The configuration file belongs to a machine, the definitions to everybody: so they are two files.
  */
+import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { TilefoldError } from '../model/errors.ts'
 import { didYouMean } from '../model/nearest.ts'
 import { parseDuration } from '../model/time.ts'
+import { REDACTED, redactAddress } from '../observe/redact.ts'
 import type { Flags } from './command.ts'
+import { fileSettingOf, isSettingName, kindOf, SETTING_NAMES, type SettingName } from './setting-kinds.ts'
 
-interface SettingKind {
-  readonly fallback?: string
-  /** Relative to the configuration file, where it comes from there. */
-  readonly isPath?: boolean
-}
-
-const KINDS = {
-  file: { fallback: 'tilefold.yaml', isPath: true },
-  store: { fallback: '.tilefold', isPath: true },
-  namespace: {},
-  output: { fallback: 'table' },
-  threads: {},
-  history_lanes: {},
-  host: { fallback: '127.0.0.1' },
-  port: { fallback: '6567' },
-  token: {},
-  token_file: { isPath: true },
-  drain_delay: { fallback: '0s' },
-} as const satisfies Record<string, SettingKind>
-
-export type SettingName = keyof typeof KINDS
+export type { SettingName } from './setting-kinds.ts'
 
 export interface Setting {
   readonly text: string
   /** Where it was said: `--port`, `TILEFOLD_PORT`, `tilefold.config.json: port`. */
   readonly from: string
-  readonly rank: 'flag' | 'env' | 'config' | 'default'
+  readonly rank: (typeof RANKS)[number]
 }
+
+/** First come first served. */
+const RANKS = ['flag', 'env', 'config', 'default'] as const
 
 const CONFIG_FILE = 'tilefold.config.json'
 
@@ -73,42 +59,127 @@ export class Settings {
     return new Settings({ ...this.#flags, ...flags }, this.#env, this.#configFile, this.#config)
   }
 
-  /** The setting as text; undefined where nobody says anything and there is no default. */
+  /** The configuration file that was read, or that would have been. */
+  get configFile(): string {
+    return this.#configFile
+  }
+
+  /**
+   * The setting as text; undefined where nobody says anything and there is no default. A secret may come from the file that
+   * `<name>_file` names: the higher rank wins, in one rank the secret itself. Throws CONFIG_INVALID: that file can't be read.
+   */
   get(name: SettingName): Setting | undefined {
-    const kind: SettingKind = KINDS[name]
-    const flag = this.#flags[camelCase(name)]
-    if (typeof flag === 'string') return { text: flag, from: `--${name.replaceAll('_', '-')}`, rank: 'flag' }
-    const variable = `TILEFOLD_${name.toUpperCase()}`
-    const value = filled(this.#env[variable])
-    if (value !== undefined) return { text: value, from: variable, rank: 'env' }
-    const configured = this.#config[name]
-    if (configured !== undefined) {
-      const text = kind.isPath ? resolve(dirname(this.#configFile), configured) : configured
-      return { text, from: `${this.#configFile}: ${name}`, rank: 'config' }
-    }
-    return kind.fallback === undefined ? undefined : { text: kind.fallback, from: 'default', rank: 'default' }
+    const own = this.#find(name)
+    const fileSetting = fileSettingOf(name)
+    const file = fileSetting && this.#find(fileSetting)
+    if (file === undefined) return own
+    if (own !== undefined && RANKS.indexOf(own.rank) <= RANKS.indexOf(file.rank)) return own
+    return { ...file, text: readSecret(name, file) }
   }
 
   text(name: SettingName): string | undefined {
     return this.get(name)?.text
   }
 
-  /** A whole number within bounds. */
-  whole(name: SettingName, min: number, max: number): number | undefined {
+  /** A whole number within bounds, the setting's own unless told. */
+  whole(name: SettingName, min?: number, max?: number): number | undefined {
     const setting = this.get(name)
-    return setting && readWhole(setting.text, setting.from, min, max)
+    const [lowest, highest] = kindOf(name).bounds ?? [0, Number.MAX_SAFE_INTEGER]
+    return setting && readWhole(setting.text, setting.from, min ?? lowest, max ?? highest)
   }
 
+  /** Of a setting that has a default. */
   durationMs(name: SettingName): number {
     const { text, from } = this.get(name)!
     return readDuration(text, from)
   }
 
+  /** Of a setting that has a default; `512MiB`, or plain bytes. */
+  bytes(name: SettingName): number {
+    const { text, from } = this.get(name)!
+    return readBytes(text, from)
+  }
+
+  /** Of a setting that has a default; from 0 to 1. */
+  ratio(name: SettingName): number {
+    const { text, from } = this.get(name)!
+    return readRatio(text, from)
+  }
+
+  /** Of a setting that has a default; a flag without a value is on. */
+  isOn(name: SettingName): boolean {
+    const { text, from } = this.get(name)!
+    return readSwitch(text, from)
+  }
+
+  /** Items between commas; none where nobody says anything. */
+  list(name: SettingName): string[] {
+    const text = this.text(name) ?? ''
+    const items = text.split(',').map((item) => item.trim())
+    return items.filter((item) => item !== '')
+  }
+
   choice<Choice extends string>(name: SettingName, choices: readonly Choice[]): Choice {
     const { text, from } = this.get(name)!
-    if (choices.includes(text as Choice)) return text as Choice
-    throw settingError(from, `got ${JSON.stringify(text)}, expected one of ${choices.join(', ')}`)
+    return readChoice(text, from, choices)
   }
+
+  /** The value as anybody may see it: of secrets, only that there is one. */
+  shown(name: SettingName): string | undefined {
+    const text = this.text(name)
+    if (text === undefined) return undefined
+    const { secret } = kindOf(name)
+    if (secret === undefined) return text
+    return secret === 'address' ? redactAddress(text) : REDACTED
+  }
+
+  /** What is wrong with the setting's text, if anything is. Throws what reading it throws. */
+  check(name: SettingName): void {
+    const setting = this.get(name)
+    if (setting === undefined) return
+    const { text, from } = setting
+    const { form, bounds, choices } = kindOf(name)
+    if (bounds !== undefined) readWhole(text, from, ...bounds)
+    if (choices !== undefined) readChoice(text, from, choices)
+    if (form === 'duration') readDuration(text, from)
+    if (form === 'bytes') readBytes(text, from)
+    if (form === 'ratio') readRatio(text, from)
+    if (form === 'switch') readSwitch(text, from)
+  }
+
+  #find(name: SettingName): Setting | undefined {
+    const { isPath, fallback } = kindOf(name)
+    const flag = this.#flags[camelCase(name)]
+    const given = flag === true ? 'true' : flag
+    if (typeof given === 'string') return { text: given, from: `--${name.replaceAll('_', '-')}`, rank: 'flag' }
+    const variable = variableOf(name)
+    const value = filled(this.#env[variable])
+    if (value !== undefined) return { text: value, from: variable, rank: 'env' }
+    const configured = this.#config[name]
+    if (configured !== undefined) {
+      const text = isPath ? resolve(dirname(this.#configFile), configured) : configured
+      return { text, from: `${this.#configFile}: ${name}`, rank: 'config' }
+    }
+    return fallback === undefined ? undefined : { text: fallback, from: 'default', rank: 'default' }
+  }
+}
+
+/** TILEFOLD_REDIS_URL */
+export function variableOf(name: SettingName): string {
+  return `TILEFOLD_${name.toUpperCase()}`
+}
+
+function readSecret(name: SettingName, { text: file, from }: Setting): string {
+  const thing = name.replaceAll('_', ' ')
+  let secret: string
+  try {
+    secret = readFileSync(file, 'utf8').trim()
+  } catch (error) {
+    const { message } = error as Error
+    throw new TilefoldError('CONFIG_INVALID', `cannot read the ${thing} that ${from} names: ${message}`, { file })
+  }
+  if (secret !== '') return secret
+  throw new TilefoldError('CONFIG_INVALID', `cannot use the ${thing} that ${from} names: ${file} is empty`, { file })
 }
 
 /** Throws USAGE for a flag, CONFIG_INVALID for anything else. */
@@ -124,6 +195,32 @@ export function readDuration(text: string, from: string): number {
   } catch {
     throw settingError(from, `got ${JSON.stringify(text)}, expected a duration like 30s, 5m or 1h30m`)
   }
+}
+
+const BYTES = { '': 1, B: 1, KiB: 2 ** 10, MiB: 2 ** 20, GiB: 2 ** 30, kB: 1e3, MB: 1e6, GB: 1e9 }
+
+export function readBytes(text: string, from: string): number {
+  const [, amount, unit] = /^(\d+(?:\.\d+)?) ?([A-Za-z]*)$/.exec(text) ?? []
+  const value = Math.floor(Number(amount) * (BYTES[unit as keyof typeof BYTES] ?? Number.NaN))
+  if (Number.isSafeInteger(value)) return value
+  throw settingError(from, `got ${JSON.stringify(text)}, expected bytes like 512MiB, 2GiB or 1000000`)
+}
+
+export function readRatio(text: string, from: string): number {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+  if (value >= 0 && value <= 1) return value
+  throw settingError(from, `got ${JSON.stringify(text)}, expected a number from 0 to 1`)
+}
+
+export function readSwitch(text: string, from: string): boolean {
+  if (text === 'true' || text === '1') return true
+  if (text === 'false' || text === '0') return false
+  throw settingError(from, `got ${JSON.stringify(text)}, expected true or false`)
+}
+
+function readChoice<Choice extends string>(text: string, from: string, choices: readonly Choice[]): Choice {
+  if (choices.includes(text as Choice)) return text as Choice
+  throw settingError(from, `got ${JSON.stringify(text)}, expected one of ${choices.join(', ')}`)
 }
 
 export function settingError(from: string, cause: string): TilefoldError {
@@ -148,15 +245,24 @@ async function readConfig(file: string, isNamed: boolean): Promise<Record<string
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw configError(file, 'expected an object')
   const config: Record<string, string> = {}
   for (const [name, each] of Object.entries(value)) {
-    if (!Object.hasOwn(KINDS, name)) {
-      throw configError(file, `unknown setting ${JSON.stringify(name)}; ${didYouMean(name, Object.keys(KINDS)).text}`)
+    if (!isSettingName(name)) {
+      throw configError(file, `unknown setting ${JSON.stringify(name)}; ${didYouMean(name, SETTING_NAMES).text}`)
     }
-    if (typeof each !== 'string' && typeof each !== 'number') {
-      throw configError(file, `${name} is ${JSON.stringify(each)}, expected text or a number`)
-    }
-    config[name] = String(each)
+    config[name] = configText(file, name, each)
   }
   return config
+}
+
+/** Numbers, switches and lists may stand as what they are in JSON. */
+function configText(file: string, name: SettingName, value: unknown): string {
+  const { form, secret } = kindOf(name)
+  if (typeof value === 'string') return value
+  if (typeof value === 'number') return String(value)
+  if (form === 'switch' && typeof value === 'boolean') return String(value)
+  if (form === 'list' && Array.isArray(value) && value.every((each) => typeof each === 'string')) return value.join(',')
+  const also = { switch: 'true or false', list: 'a list of texts' }[form as string] ?? 'a number'
+  const got = secret === undefined ? JSON.stringify(value) : `a ${typeof value}`
+  throw configError(file, `${name} is ${got}, expected text or ${also}`)
 }
 
 function configError(file: string, cause: string): TilefoldError {

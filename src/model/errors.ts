@@ -29,6 +29,7 @@ export const ERRORS = {
   // Store and lanes
   STORE_UNAVAILABLE: { status: 503, means: 'the store cannot be read or written now' },
   STORE_LOCKED: { status: 409, means: 'another process writes to this directory' },
+  STORE_UNSAFE: { status: 500, means: 'the server may drop stored rows by itself' },
   STORE_FORMAT: { status: 500, means: 'a record of the store has an unknown format' },
   FENCED: { status: 409, means: 'another owner has taken the lane' },
   REGRESSED: { status: 409, means: 'the store went back in time; the lane restarts from its checkpoint' },
