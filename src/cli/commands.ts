@@ -44,6 +44,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./serve.ts')).serve,
   },
   {
+    name: 'lag',
+    summary: 'show how far every partition is behind its topic',
+    load: async () => (await import('./lag.ts')).lag,
+  },
+  {
+    name: 'doctor',
+    summary: 'say what around us does not fit: Kafka, Redis, their settings',
+    load: async () => (await import('./doctor.ts')).doctor,
+  },
+  {
     name: 'inspect',
     summary: 'show the stored rows of an entity, byte by byte if asked',
     load: async () => (await import('./inspect.ts')).inspect,

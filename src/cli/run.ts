@@ -1,14 +1,21 @@
 /** `tilefold run`: topics of Kafka into the rows of a store, until it is told to stop. */
-import type { Plan } from '../model/plan.ts'
+import { type Endpoint, startEndpoint } from '../observe/endpoint.ts'
+import { createLog } from '../observe/log.ts'
+import { LOG_FORMATS, LOG_LEVELS, type Log } from '../observe/log-port.ts'
+import { createWorkerMetrics } from '../observe/metrics.ts'
+import type { Exposition } from '../observe/port.ts'
+import { Access } from '../serve/access.ts'
 import { createDeadLetterFile, type DeadLetters } from '../source/dead-letters.ts'
 import { createJsonDecoder } from '../source/json-messages.ts'
 import { createKafkaConsumer } from '../source/kafka-consumer.ts'
 import { StreamJob, type StreamReport } from '../stream/job.ts'
 import { type Call, type Command, EXIT_OK } from './command.ts'
 import { kafkaOptionsOf } from './kafka-settings.ts'
-import { readDuration, type Settings, settingError } from './settings.ts'
+import { readDuration, type Settings } from './settings.ts'
 import { openStore } from './stores.ts'
 import type { Signal } from './terminal.ts'
+import { groupOf, readTopics, TOPIC_OPTIONS, topicsOf } from './topics.ts'
+import { packageVersion } from './version.ts'
 import { loadViews } from './views.ts'
 
 export const run: Command = {
@@ -20,9 +27,7 @@ is killed, paused or restarted. A view's source names its topic; --topic gives i
 SIGTERM and Ctrl-C finish: what was read is written, the group is left, the process ends with 0.`,
   arguments: [],
   options: [
-    { flags: '--kafka-brokers <list>', about: 'host:port of some brokers, by comma; TILEFOLD_KAFKA_BROKERS' },
-    { flags: '--kafka-group <name>', about: 'consumer group (the namespace)' },
-    { flags: '--topic <source=topic>', about: 'topic of a source that is not named like it', isList: true },
+    ...TOPIC_OPTIONS,
     {
       flags: '--keyed <topic>',
       about:
@@ -45,22 +50,33 @@ SIGTERM and Ctrl-C finish: what was read is written, the group is left, the proc
   run: runStream,
 }
 
-async function runStream({ flags, settings, terminal, printer }: Call): Promise<number> {
+async function runStream({ flags, settings, terminal }: Call): Promise<number> {
   const stopped = new Promise<Signal>((resolve) => terminal.onSignal(resolve))
+  const log = createLog({
+    level: settings.choice('log_level', LOG_LEVELS),
+    format: settings.choice('log_format', LOG_FORMATS),
+    stream: terminal.stderr,
+  })
   const { namespace, plans } = await loadViews(settings)
-  const topics = readTopics(flags.topic as readonly string[] | undefined, plans)
+  const topics = readTopics(flags, plans)
+  const names = topicsOf(topics, plans)
   const { store, where } = await openStore(settings, { readOnly: false, plans })
+  let deadLetters: DeadLetters | undefined
+  let endpoint: Endpoint | undefined
   try {
-    const deadLetters = await openDeadLetters(settings, terminal.clock)
-    const topicOf = (source: string) => topics.get(source) ?? source
-    const names = [...new Set(plans.map((plan) => topicOf(plan.state.source)))]
+    // What the client finds worth a line is mostly detail to us.
+    const kafka = kafkaOptionsOf(settings, ({ level, message, facts }) => {
+      log[level === 'info' ? 'debug' : level](message, facts)
+    })
+    deadLetters = await openDeadLetters(settings, terminal.clock)
     const sessionTimeout = flags.sessionTimeout as string | undefined
     const consumer = createKafkaConsumer({
-      ...kafkaOptionsOf(settings),
-      groupId: settings.text('kafka_group') ?? `tilefold-${namespace}`,
+      ...kafka,
+      groupId: groupOf(settings, namespace),
       topics: names,
       ...(sessionTimeout === undefined ? {} : { sessionTimeoutMs: readDuration(sessionTimeout, '--session-timeout') }),
     })
+    const metrics = createWorkerMetrics({ version: packageVersion(), clock: terminal.clock })
     const job = await StreamJob.create({
       plans,
       topics,
@@ -76,36 +92,39 @@ async function runStream({ flags, settings, terminal, printer }: Call): Promise<
       memoryBytes: settings.bytes('memory_budget'),
       idleMs: settings.durationMs('idle_timeout'),
       clock: terminal.clock,
-      report: (report) => tell(report, printer),
+      metrics,
+      report: (report) => tell(report, log),
     })
+    endpoint = await openEndpoint(settings, metrics, job)
+    if (endpoint) log.info(`metrics on ${endpoint.url}/metrics`)
     await job.start()
-    printer.note(`reading ${names.join(', ')} into ${where}`)
+    log.info(`reading ${names.join(', ')} into ${where}`, { namespace, views: plans.map(({ view }) => view) })
     try {
-      await Promise.race([stopped, consumer.ended])
+      const signal = await Promise.race([stopped, consumer.ended])
+      log.info(`stopping on ${signal}: what was read is being written`)
     } finally {
       await job.stop()
-      await deadLetters?.close()
     }
+    log.info('stopped')
     return EXIT_OK
   } finally {
+    await endpoint?.close()
+    await deadLetters?.close()
     await store.close()
+    log.flush()
   }
 }
 
-/** `payments=prod.payments`, by source. Throws USAGE. */
-function readTopics(texts: readonly string[] = [], plans: readonly Plan[]): Map<string, string> {
-  const sources = [...new Set(plans.map((plan) => plan.state.source))]
-  return new Map(
-    texts.map((text): [string, string] => {
-      const at = text.indexOf('=')
-      const source = text.slice(0, at)
-      if (at > 0 && sources.includes(source)) return [source, text.slice(at + 1)]
-      throw settingError(
-        '--topic',
-        `got ${JSON.stringify(text)}, expected <source>=<topic> with a source among ${sources.join(', ')}`,
-      )
-    }),
-  )
+/** Ready means: no partition waits for a person. */
+async function openEndpoint(settings: Settings, exposition: Exposition, job: StreamJob): Promise<Endpoint | undefined> {
+  const port = settings.whole('metrics_port')
+  if (port === undefined) return undefined
+  const host = settings.text('host')!
+  const unready = () => {
+    const [first] = job.stopped
+    return first && `log ${first[0]} is stopped: ${first[1].code}`
+  }
+  return startEndpoint({ host, port, exposition, access: new Access(host, settings.text('token')), unready })
 }
 
 async function openDeadLetters(settings: Settings, clock: () => number): Promise<DeadLetters | undefined> {
@@ -113,8 +132,6 @@ async function openDeadLetters(settings: Settings, clock: () => number): Promise
   return file === undefined ? undefined : createDeadLetterFile(file, clock)
 }
 
-function tell({ level, event, log, message, code }: StreamReport, printer: Call['printer']): void {
-  const text = `${log}: ${event}${code === undefined ? '' : ` (${code})`}: ${message}`
-  if (level === 'info') printer.note(text)
-  else printer.warn(text)
+function tell({ level, event, log: name, message, code }: StreamReport, log: Log): void {
+  log[level](`${name} ${event}: ${message}`, code === undefined ? { log: name, event } : { log: name, event, code })
 }

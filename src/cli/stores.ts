@@ -1,6 +1,7 @@
 /** Which store the settings mean: Redis where there is an address, else the directory of this machine. */
 import type { Plan } from '../model/plan.ts'
 import type { LaneName, Store } from '../store/port.ts'
+import type { RedisStoreOptions } from '../store/redis.ts'
 import type { Settings } from './settings.ts'
 
 export interface OpenStore {
@@ -20,21 +21,17 @@ export interface StoreUse {
 /** Throws STORE_LOCKED, STORE_FORMAT, STORE_UNAVAILABLE, STORE_UNSAFE, CONFIG_INVALID. */
 export async function openStore(settings: Settings, { readOnly, plans }: StoreUse): Promise<OpenStore> {
   const urls = settings.list('redis_url')
-  if (urls.length > 0) return openRedis(settings, urls, readOnly ? [] : plans)
+  if (urls.length > 0) return openRedis(settings, readOnly ? [] : plans)
   const { createLmdbStore } = await import('../store/lmdb.ts')
   const path = settings.text('store')!
   return { store: createLmdbStore({ path, readOnly }), where: path, path }
 }
 
-async function openRedis(settings: Settings, urls: readonly string[], plans: readonly Plan[]): Promise<OpenStore> {
+async function openRedis(settings: Settings, plans: readonly Plan[]): Promise<OpenStore> {
   const { createRedisStore } = await import('../store/redis.ts')
   const retentions = new Map(plans.map(({ stateHash, state }) => [stateHash, retentionOf(state)]))
   const store = createRedisStore({
-    urls,
-    mode: settings.isOn('redis_cluster') ? 'cluster' : 'standalone',
-    username: settings.text('redis_username'),
-    password: settings.text('redis_password'),
-    tls: settings.isOn('redis_tls') ? {} : undefined,
+    ...redisOptionsOf(settings),
     ...(plans.length === 0 ? {} : { expiryMs: ({ stateHash }: LaneName) => retentions.get(stateHash) }),
   })
   try {
@@ -44,7 +41,18 @@ async function openRedis(settings: Settings, urls: readonly string[], plans: rea
     await store.close()
     throw error
   }
-  return { store, where: urls.map((url) => new URL(url).host).join(', ') }
+  return { store, where: settings.shown('redis_url')! }
+}
+
+/** Address, user and transport; nothing is connected yet. */
+export function redisOptionsOf(settings: Settings): RedisStoreOptions {
+  return {
+    urls: settings.list('redis_url'),
+    mode: settings.isOn('redis_cluster') ? 'cluster' : 'standalone',
+    username: settings.text('redis_username'),
+    password: settings.text('redis_password'),
+    tls: settings.isOn('redis_tls') ? {} : undefined,
+  }
 }
 
 /** A row is kept for its retention and a day: event times may lie ahead of the server's clock, and flushes behind. */

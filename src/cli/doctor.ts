@@ -1,0 +1,128 @@
+/** `tilefold doctor`: is everything around us such that the promises hold? */
+import { inspectKafka, type TopicReport } from '../source/kafka-inspect.ts'
+import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
+import { kafkaOptionsOf } from './kafka-settings.ts'
+import { redisOptionsOf } from './stores.ts'
+import { renderTable } from './table.ts'
+import { groupOf, readTopics, TOPIC_OPTIONS, topicsOf } from './topics.ts'
+import { loadViews } from './views.ts'
+
+export const doctor: Command = {
+  name: 'doctor',
+  description: `Looks at Kafka and Redis as the settings name them and says what does not fit: eviction, what a restart of Redis may lose,
+topics that are missing, record times that producers may set, leaders elected unclean. Warnings are things to know;
+a failure is a promise that cannot be kept, and ends the command with 1.`,
+  arguments: [],
+  options: TOPIC_OPTIONS,
+  examples: [
+    ['tilefold doctor --kafka-brokers localhost:9092 --redis-url redis://localhost:6379', 'before the first run'],
+  ],
+  run,
+}
+
+interface Finding {
+  readonly part: string
+  readonly verdict: 'ok' | 'warning' | 'failure'
+  readonly text: string
+}
+
+async function run(call: Call): Promise<number> {
+  const { settings, printer } = call
+  const findings = [host(), ...(await ofRedis(call)), ...(await ofKafka(call))]
+  printer.result({
+    data: { findings },
+    table: () =>
+      renderTable(
+        [{ title: 'PART' }, { title: 'VERDICT' }, { title: 'FINDING' }],
+        findings.map(({ part, verdict, text }) => [part, verdict, text]),
+      ),
+  })
+  if (settings.text('redis_url') === undefined)
+    printer.note('No Redis is named: the store is the directory of this machine.')
+  return findings.some(({ verdict }) => verdict === 'failure') ? EXIT_FAILURE : EXIT_OK
+}
+
+function host(): Finding {
+  return { part: 'host', verdict: 'ok', text: `Node ${process.versions.node}` }
+}
+
+async function ofRedis({ settings }: Call): Promise<Finding[]> {
+  const urls = settings.list('redis_url')
+  if (urls.length === 0) return []
+  const { createRedisStore } = await import('../store/redis.ts')
+  const store = createRedisStore({ ...redisOptionsOf(settings), allowEviction: true })
+  try {
+    const { version, role, evictionPolicy, persistence, cluster } = await store.checkServer()
+    const safe = evictionPolicy === 'noeviction'
+    return [
+      {
+        part: 'redis',
+        verdict: 'ok',
+        text: `version ${version}, ${role}${cluster ? ', cluster' : ''}; scripts are allowed`,
+      },
+      {
+        part: 'redis',
+        verdict: safe ? 'ok' : 'failure',
+        text: `maxmemory-policy ${evictionPolicy ?? 'is not told'}${safe ? '' : ', expected noeviction: rows may vanish without a word'}`,
+      },
+      { part: 'redis', verdict: persistence.aof ? 'ok' : 'warning', text: persistence.lossWindow },
+    ]
+  } catch (error) {
+    return [{ part: 'redis', verdict: 'failure', text: (error as Error).message }]
+  } finally {
+    await store.close()
+  }
+}
+
+async function ofKafka({ flags, settings }: Call): Promise<Finding[]> {
+  if (settings.list('kafka_brokers').length === 0) return []
+  try {
+    const { namespace, plans } = await loadViews(settings)
+    const topics = readTopics(flags, plans)
+    const { brokers, topics: reports } = await inspectKafka(
+      kafkaOptionsOf(settings),
+      topicsOf(topics, plans),
+      groupOf(settings, namespace),
+    )
+    return [{ part: 'kafka', verdict: 'ok', text: `${brokers} brokers` }, ...reports.flatMap(ofTopic)]
+  } catch (error) {
+    return [{ part: 'kafka', verdict: 'failure', text: (error as Error).message }]
+  }
+}
+
+function ofTopic({ topic, partitions, config, replicas }: TopicReport): Finding[] {
+  const part = `topic ${topic}`
+  if (partitions === undefined) return [{ part, verdict: 'failure', text: 'there is no such topic' }]
+  const findings: Finding[] = [
+    {
+      part,
+      verdict: 'ok',
+      text: `${partitions.length} partitions, ${replicas} replicas, kept ${config['retention.ms']} ms`,
+    },
+  ]
+  if (config['unclean.leader.election.enable'] === 'true') {
+    findings.push({
+      part,
+      verdict: 'failure',
+      text: 'unclean leader election is on: acknowledged records may be lost and offsets used again',
+    })
+  }
+  if (replicas < 2) findings.push({ part, verdict: 'warning', text: 'one replica: a lost disk loses records' })
+  const isOwnTime = config['message.timestamp.type'] === 'CreateTime'
+  const bound = Number(config['message.timestamp.after.max.ms'])
+  if (isOwnTime && !(bound < 1e15)) {
+    findings.push({
+      part,
+      verdict: 'warning',
+      text: 'producers may set any record time, and max_future compares with it: use LogAppendTime, or message.timestamp.after.max.ms',
+    })
+  }
+  if (config['cleanup.policy']?.includes('compact')) {
+    findings.push({
+      part,
+      verdict: 'warning',
+      text: 'compacted: older records of a key vanish, so a rebuild counts fewer events than the first run',
+    })
+  }
+  return findings
+}
