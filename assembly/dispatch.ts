@@ -1,7 +1,7 @@
 /**
  * From a partial's kind to its functions: the only switch, taken once per partial and batch, span or tile, never per event.
  */
-import { PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
+import { PARTIAL_EDGE, PARTIAL_NUMERIC, TILE_INDEX_AT, TILE_ROWS_AT } from './layout'
 import { PartialPlan, accBytes, column, partial, partialCount } from './plan'
 import { allocate } from './arena'
 import { register } from './columns'
@@ -47,11 +47,26 @@ import {
   edgeWriteAcc,
 } from './partials/edge'
 
+import {
+  bitsAddAcc,
+  bitsAddEvents,
+  bitsAddSlot,
+  bitsAddTiles,
+  bitsCellBytes,
+  bitsCopyTile,
+  bitsFold,
+  bitsInitAcc,
+  bitsInitSlot,
+  bitsLower,
+  bitsWriteAcc,
+} from './partials/bits'
+
 export function initSlot(slot: usize): void {
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     if (plan.kind == PARTIAL_NUMERIC) numericInitSlot(plan, slot)
-    else edgeInitSlot(plan, slot)
+    else if (plan.kind == PARTIAL_EDGE) edgeInitSlot(plan, slot)
+    else bitsInitSlot(plan, slot)
   }
 }
 
@@ -69,7 +84,8 @@ export function foldPartials(rows: usize, slots: usize, offsets: usize, n: i32, 
       const follows = i + 1 < partialCount && partial(i + 1).inlined != 0 && numericTakesEdge(plan)
       numericFold(plan, follows ? partial(i + 1) : changetype<PartialPlan>(0), cells, rows, slots, offsets, n)
       if (follows) i++
-    } else edgeFold(plan, cells, rows, slots, offsets, n, times)
+    } else if (plan.kind == PARTIAL_EDGE) edgeFold(plan, cells, rows, slots, offsets, n, times)
+    else bitsFold(plan, cells, rows, slots, n)
   }
 }
 
@@ -91,7 +107,8 @@ function initAccFields(acc: usize): void {
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
     if (plan.kind == PARTIAL_NUMERIC) numericInitAcc(plan, acc + (plan.accAt as usize))
-    else edgeInitAcc(plan, acc + (plan.accAt as usize))
+    else if (plan.kind == PARTIAL_EDGE) edgeInitAcc(plan, acc + (plan.accAt as usize))
+    else bitsInitAcc(plan, acc + (plan.accAt as usize))
   }
 }
 
@@ -135,7 +152,8 @@ export function addAcc(into: usize, from: usize): void {
     const plan = partial(i)
     const at = plan.accAt as usize
     if (plan.kind == PARTIAL_NUMERIC) numericAddAcc(plan, into + at, from + at)
-    else edgeAddAcc(plan, into + at, from + at)
+    else if (plan.kind == PARTIAL_EDGE) edgeAddAcc(plan, into + at, from + at)
+    else bitsAddAcc(plan, into + at, from + at)
   }
 }
 
@@ -146,7 +164,8 @@ export function addSlot(acc: usize, slot: usize, rows: u32, tileMs: i64): void {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
     if (plan.kind == PARTIAL_NUMERIC) numericAddSlot(plan, at, slot)
-    else edgeAddSlot(plan, at, slot, tileMs)
+    else if (plan.kind == PARTIAL_EDGE) edgeAddSlot(plan, at, slot, tileMs)
+    else bitsAddSlot(plan, at, slot)
   }
 }
 
@@ -157,7 +176,8 @@ export function addEvents(acc: usize, first: usize, count: i32, heap: usize): vo
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
     if (plan.kind == PARTIAL_NUMERIC) numericAddEvents(plan, at, first, count)
-    else edgeAddEvents(plan, at, first, count, heap)
+    else if (plan.kind == PARTIAL_EDGE) edgeAddEvents(plan, at, first, count, heap)
+    else bitsAddEvents(plan, at, first, count)
   }
 }
 
@@ -179,7 +199,8 @@ export function addTiles(acc: usize, run: Run, first: usize, count: i32): void {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
     if (plan.kind == PARTIAL_NUMERIC) numericAddTiles(plan, at, run, first, cellAt(run.cells, i), count, rows)
-    else edgeAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
+    else if (plan.kind == PARTIAL_EDGE) edgeAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
+    else bitsAddTiles(plan, at, run, first, cellAt(run.cells, i), count)
   }
 }
 
@@ -203,7 +224,10 @@ export function tileBytes(params: usize, rowsWidth: i32, cells: usize): i32 {
   let bytes = TILE_ROWS_AT + rowsWidth
   for (let i = 0; i < partialCount; i++) {
     const plan = partial(i)
-    const cell = plan.kind == PARTIAL_NUMERIC ? numericCellBytes(plan, params) : edgeCellBytes(plan)
+    let cell: i32
+    if (plan.kind == PARTIAL_NUMERIC) cell = numericCellBytes(plan, params)
+    else if (plan.kind == PARTIAL_EDGE) cell = edgeCellBytes(plan)
+    else cell = bitsCellBytes()
     if (cell < 0) return -1
     store<u16>(cells + ((i as usize) << 1), bytes as u16)
     bytes += cell
@@ -232,7 +256,7 @@ export function measureAcc(acc: usize): void {
     const plan = partial(i)
     const at = acc + (plan.accAt as usize)
     if (plan.kind == PARTIAL_NUMERIC) numericMeasureAcc(plan, shapeOf(i), at, rows)
-    else shapeTextBytes += edgeTextOfAcc(plan, at)
+    else if (plan.kind == PARTIAL_EDGE) shapeTextBytes += edgeTextOfAcc(plan, at)
   }
 }
 
@@ -260,7 +284,7 @@ export function measureTile(run: Run, tile: usize): void {
     const plan = partial(i)
     const cell = tile + cellAt(run.cells, i)
     if (plan.kind == PARTIAL_NUMERIC) numericMeasureTile(plan, shapeOf(i), run, cell, rows)
-    else shapeTextBytes += edgeTextOfTile(plan, cell)
+    else if (plan.kind == PARTIAL_EDGE) shapeTextBytes += edgeTextOfTile(plan, cell)
   }
 }
 
@@ -299,7 +323,8 @@ export function writeAcc(
     const at = acc + (plan.accAt as usize)
     const cell = tile + cellAt(writtenCells, i)
     if (plan.kind == PARTIAL_NUMERIC) numericWriteAcc(plan, params, cell, at)
-    else used = edgeWriteAcc(plan, cell, at, (index as i64) * stepMs, heap, used)
+    else if (plan.kind == PARTIAL_EDGE) used = edgeWriteAcc(plan, cell, at, (index as i64) * stepMs, heap, used)
+    else bitsWriteAcc(cell, at)
   }
   return used
 }
@@ -321,7 +346,8 @@ export function copyTile(
     const cell = tile + cellAt(writtenCells, i)
     const fromCell = from + cellAt(run.cells, i)
     if (plan.kind == PARTIAL_NUMERIC) numericCopyTile(plan, params, cell, run, fromCell, rows)
-    else used = edgeCopyTile(plan, cell, run, fromCell, heap, used)
+    else if (plan.kind == PARTIAL_EDGE) used = edgeCopyTile(plan, cell, run, fromCell, heap, used)
+    else bitsCopyTile(cell, fromCell)
   }
   return used
 }
@@ -330,5 +356,7 @@ export function copyTile(
 
 export function lower(plan: PartialPlan, acc: usize, op: i32, out: usize): i32 {
   const at = acc + (plan.accAt as usize)
-  return plan.kind == PARTIAL_NUMERIC ? numericLower(plan, at, op, out) : edgeLower(plan, at, out)
+  if (plan.kind == PARTIAL_NUMERIC) return numericLower(plan, at, op, out)
+  if (plan.kind == PARTIAL_EDGE) return edgeLower(plan, at, out)
+  return bitsLower(at, out)
 }

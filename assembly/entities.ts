@@ -67,7 +67,7 @@ export class Dirty {
   lane: u32
   /** Position of the first event of the delta. */
   firstPosition: f64
-  // Its slots and raw events, in the order that `sortDelta` (flush.ts) made; the lane is set there, too.
+  // Its slots and raw events, in the order that `sortDelta` (flush/delta.ts) made; the lane is set there, too.
   slotStart: u32
   slotCount: u32
   eventStart: u32

@@ -94,6 +94,16 @@ export function addShifted(into: usize, intoLimbs: i32, lo: u64, hi: i64, bit: i
   addLimbs(into, 0, intoLimbs, shifted, limb, 5)
 }
 
+/** The upper 64 of the 128 bits of size * size; the lower ones are `size * size` itself. */
+@inline
+export function highOfSquare(size: u64): u64 {
+  const low = size & 0xffff_ffff
+  const high = size >> 32
+  const cross = low * high
+  const middle = ((low * low) >> 32) + ((cross & 0xffff_ffff) << 1)
+  return high * high + ((cross >> 32) << 1) + (middle >> 32)
+}
+
 /** words += (hi:lo) * 2^(32 * limb), signed. Words above the last are dropped: the sum fits. */
 export function addToWords(words: usize, wordCount: i32, lo: u64, hi: i64, limb: i32): void {
   let high = hi as u64

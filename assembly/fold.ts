@@ -148,7 +148,7 @@ function touch(rows: usize, entities: usize, n: i32, times: usize, numbers: usiz
 
 /**
  * Start, in ms, of what each level will keep at the next flush, at the least: the head's frontier only moves on, and so do
- * the frontiers that follow from it (flush.ts moveFrontiers).
+ * the frontiers that follow from it (flush/rebuild.ts moveFrontiers).
  */
 const keptFromMs = memory.data(8 * 8, 8)
 

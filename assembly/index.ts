@@ -16,21 +16,11 @@ import { clearEvents, eventBytesInUse } from './events'
 import { slotsEnd } from './slots'
 import { idBytes, readIds, writeIds } from './dedupe'
 import { advance as advanceWatermark, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
-import {
-  advanceRow,
-  anonymiseRow,
-  clearDelta,
-  clearOut,
-  dirtyAtPlace,
-  flushRow,
-  outAt,
-  outEnd,
-  reserveOut,
-  rowEnd,
-  rowStart,
-  sortDelta,
-  uniteRows,
-} from './flush'
+import { advanceRow, flushRow } from './flush'
+import { clearDelta, dirtyAtPlace, sortDelta } from './flush/delta'
+import { clearOut, outAt, outEnd, reserveOut } from './flush/output'
+import { uniteRows } from './flush/unite'
+import { anonymiseRow, rowEnd, rowStart } from './flush/write'
 import { infosAt, mergeEntities, openForSweep, readFeatures, statusesAt, sweepRows, valuesAt } from './merge'
 
 /** The host refuses another number. */

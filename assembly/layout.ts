@@ -96,12 +96,14 @@ export const HEAD_STEP = 1
 
 export const PARTIAL_NUMERIC = 1
 export const PARTIAL_EDGE = 2
+export const PARTIAL_BITS = 3
 
 export const NUMERIC_SUM = 1
 export const NUMERIC_SQUARES = 2
 export const NUMERIC_MIN = 4
 export const NUMERIC_MAX = 8
 export const EDGE_LAST = 1
+export const BITS_AND = 1
 
 export const POLICY_ACCEPT = 0
 export const POLICY_SIDE_OUTPUT = 1
@@ -132,6 +134,7 @@ export const OP_VAR_SAMP = 7
 export const OP_STDDEV_POP = 8
 export const OP_STDDEV_SAMP = 9
 export const OP_EDGE = 10
+export const OP_BITS = 11
 
 export const STATUS_OK = 0
 export const STATUS_EMPTY = 1

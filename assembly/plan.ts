@@ -19,12 +19,14 @@ import {
   LEVELS_MAX,
   NUMERIC_PARAM_BYTES,
   PARTIALS_MAX,
+  PARTIAL_BITS,
   PARTIAL_EDGE,
   PARTIAL_NUMERIC,
   RAW_CELLS_AT,
   TYPE_DEC,
 } from './layout'
 import { allocate } from './arena'
+import { BITS_ACC_BYTES, BITS_SLOT_BYTES } from './partials/bits'
 import { numericAccBytes, numericSlotBytes } from './partials/numeric'
 import { EDGE_ACC_BYTES, edgeIsInline } from './partials/edge'
 
@@ -63,7 +65,7 @@ export class PartialPlan {
   nullBit: u32
   /** Edges only: can it live in the slot, or does it need a record (several order columns, an id, or text)? */
   inlined: i32
-  /** Offset of its block in a slot; of an edge's offset, which fills the gap behind the header. */
+  /** Offset of its block in a slot; of the u32 of an edge or of bits, which fills the gap behind the header. */
   slotAt: i32
   slot4At: i32
   /** Offset in an accumulator. */
@@ -206,7 +208,7 @@ function readPartials(): void {
   partialCount = next() as i32
   assert(partialCount <= PARTIALS_MAX)
 
-  // Slot: tag u64, rows u32, every edge's u32, then (aligned) the blocks. Accumulator: rows i64, then partials.
+  // Slot: tag u64, rows u32, every u32 of edges and bits, then (aligned) the blocks. Accumulator: rows i64, then partials.
   let slot4 = 12
   accBytes = 8
   runParamBytes = 0
@@ -226,9 +228,9 @@ function readPartials(): void {
       accBytes += numericAccBytes(each)
       runParamBytes += NUMERIC_PARAM_BYTES
     } else {
-      assert(each.kind == PARTIAL_EDGE)
+      assert(each.kind == PARTIAL_EDGE || each.kind == PARTIAL_BITS)
       slot4 += 4
-      accBytes += EDGE_ACC_BYTES
+      accBytes += each.kind == PARTIAL_EDGE ? EDGE_ACC_BYTES : BITS_ACC_BYTES
     }
   }
   // Whole blocks for dispatch.ts copyBlock.
@@ -238,6 +240,7 @@ function readPartials(): void {
     const each = partial(i)
     each.slotAt = slot8
     if (each.kind == PARTIAL_NUMERIC) slot8 += numericSlotBytes(each)
+    else if (each.kind == PARTIAL_BITS) slot8 += BITS_SLOT_BYTES
     else if (each.inlined) slot8 += 8
   }
   // One cache line where it fits; else the next multiple of 32.

@@ -6,20 +6,26 @@
  *   tile          its cell in a run of a stored row: canonical bytes, the run's parameters say how wide
  *   value         what a request gets
  *
- * A partial is a file with these functions, and a case in each switch of dispatch.ts:
+ * A partial is a file (bits.ts is the smallest; numeric.ts has a folder) with these functions, and a case in each switch of
+ * dispatch.ts. What a partial has no use for it leaves out, of parameters and of functions.
  *
- *   xSlotBytes  xAccBytes                     sizes, from its plan
+ *   xSlotBytes  xAccBytes                     sizes: functions of its plan, or constants
  *   xInitSlot(plan, slot)                     the neutral element
  *   xFold(plan, cells, rows, slots, n)        slot = slot + event, for n events: HOT
+ *   xDropSlot  xDropAcc  xOwnWide             only for memory outside: given back, or made its own after a copy
  *   xInitAcc(plan, acc)
  *   xAddSlot(plan, acc, slot, tileMs)         acc = acc + slot
- *   xAddTiles(plan, acc, run, first, count)   acc = acc + tiles of one run, in place: HOT
+ *   xAddTiles(plan, acc, run, first, cellAt, count)  acc = acc + tiles of one run, in place: HOT
  *   xAddEvents(plan, acc, first, count, heap) acc = acc + raw events
  *   xAddAcc(plan, into, from)                 into = into + from
- *   xMeasureAcc / xMeasureTile(plan, shape, …) widen the run's shape until the cell fits
- *   xWriteParams / xCheckParams               the shape behind a run's header; its cell's bytes, or -1 if hostile
+ *   xCellBytes(plan, params)                  bytes of its cell in a tile, or -1 if the run's parameters can't be
+ *   xInitShape  xMeasureAcc  xMeasureTile  xBoundShape  xWriteParams
+ *                                             only where runs decide its widths: the shape behind a run's header
+ *   xTextOfAcc  xTextOfTile                   only where its cells refer to text
  *   xWriteAcc / xCopyTile(plan, cell, …)      the canonical cell
  *   xLower(plan, acc, op, out)                acc -> value and status
+ *
+ * Cells come from outside: whatever stands in one, no function may trap or leave the row.
  *
  * Laws, tested over random data for every partial (test/laws): addition is commutative and associative with the neutral
  * element; write(add(a, b)) is the same bytes however a and b were split, ordered or copied; lower never rounds twice.

@@ -1,16 +1,18 @@
-/** `tilefold serve`: the HTTP server over the store of this machine, until it is told to stop. */
+/** `tilefold serve`: the HTTP server over the store, until it is told to stop. */
 import { loadCore } from '../engine/module.ts'
+import { createServerMetrics } from '../observe/metrics.ts'
 import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
 import { type FeatureServer, startServer } from '../serve/server.ts'
-import { createLmdbStore } from '../store/lmdb.ts'
 import type { Call, Command } from './command.ts'
 import { printError } from './printer.ts'
+import { openStore } from './stores.ts'
+import { packageVersion } from './version.ts'
 import { type LoadedViews, loadViews } from './views.ts'
 
 export const serve: Command = {
   name: 'serve',
-  description: `Serves features over HTTP: POST /v1/features, GET /v1/views, /livez, /readyz. Any number of servers may read a store
-while one process writes to it. SIGTERM and Ctrl-C drain: /readyz fails at once, requests under way are answered, then
+  description: `Serves features over HTTP: POST /v1/features, GET /v1/views, /livez, /readyz, /metrics. Any number of servers may read
+a store: Redis where the settings name one, else the directory of this machine. SIGTERM and Ctrl-C drain: /readyz fails at once, requests under way are answered, then
 the process ends with 0; a second signal ends it there and then. Listens on this machine alone unless told; any other
 address needs a token. A token given by flag can be seen in the list of processes: better use a file.`,
   arguments: [],
@@ -19,6 +21,8 @@ address needs a token. A token given by flag can be seen in the list of processe
     { flags: '--port <number>', about: 'port to listen on, 0 for a free one (6567)' },
     { flags: '--token <text>', about: 'bearer token that requests must show; TILEFOLD_TOKEN' },
     { flags: '--token-file <file>', about: 'file that holds the token; TILEFOLD_TOKEN_FILE' },
+    { flags: '--deadline <duration>', about: 'a request is answered or failed within (2s)' },
+    { flags: '--max-in-flight <n>', about: 'requests under way; more are told to come back (256)' },
     {
       flags: '--drain-delay <duration>',
       about: 'keep serving so long after /readyz fails, for a balancer to notice (0s)',
@@ -39,19 +43,24 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
   const host = settings.text('host')!
   const port = settings.whole('port', 0, 65_535)!
   const token = settings.text('token')
-  const drainDelayMs = settings.durationMs('drain_delay')
+  const limits = {
+    drainDelayMs: settings.durationMs('drain_delay'),
+    deadlineMs: settings.durationMs('deadline'),
+    inFlightMax: settings.whole('max_in_flight')!,
+  }
 
-  const path = settings.text('store')!
-  const store = createLmdbStore({ path, readOnly: true })
+  const { namespace, plans } = loaded
+  const { store, where } = await openStore(settings, { readOnly: true, plans })
   try {
-    const { namespace, plans } = loaded
-    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock: terminal.clock })
+    const { clock } = terminal
+    const metrics = createServerMetrics({ version: packageVersion(), clock })
+    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock, metrics })
     const onFault = (cause: unknown) => printError(cause, terminal, printer.format)
-    const server = await startServer({ reader, host, port, token, limits: { drainDelayMs }, onFault })
+    const server = await startServer({ reader, host, port, token, limits, metrics, onFault })
     const stopped = new Promise<void>((resolve) => terminal.onSignal(() => resolve()))
     printer.result({
       data: JSON.stringify({ url: server.url, views: plans.map((plan) => plan.view) }),
-      table: () => greeting(server, loaded, path, token !== undefined),
+      table: () => greeting(server, loaded, where, token !== undefined),
     })
     await warnUnready(reader, printer.warn.bind(printer))
 
@@ -64,7 +73,7 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
   return undefined
 }
 
-function greeting(server: FeatureServer, { plans }: LoadedViews, path: string, hasToken: boolean): string {
+function greeting(server: FeatureServer, { plans }: LoadedViews, where: string, hasToken: boolean): string {
   const view = plans[0]!
   const keys = Object.fromEntries(
     view.state.entity.map(({ name, type }) => [name, { utf8: '…', int64: 0, bool: true }[type]]),
@@ -72,7 +81,7 @@ function greeting(server: FeatureServer, { plans }: LoadedViews, path: string, h
   const body = JSON.stringify({ view: view.view, entities: [keys] })
   const names = plans.map((plan) => plan.view).join(', ')
   const authorization = hasToken ? ' -H "authorization: Bearer $TILEFOLD_TOKEN"' : ''
-  return `serving ${names} from ${path} on ${server.url}
+  return `serving ${names} from ${where} on ${server.url}
 
   curl ${server.url}/v1/features${authorization} -H 'content-type: application/json' -d '${body}'
 `

@@ -44,10 +44,10 @@ export const KINDS = {
 
   // Kafka
   kafka_brokers: { about: 'host:port of some brokers, by comma', form: 'list' },
-  kafka_group: { about: "consumer group; made of namespace and source's name unless told" },
+  kafka_group: { about: 'consumer group; tilefold-<namespace> unless told' },
   kafka_client_id: { about: 'name that brokers log', fallback: 'tilefold' },
   kafka_tls: { about: 'TLS to Kafka', fallback: 'false', form: 'switch' },
-  kafka_sasl_mechanism: { about: 'how the user is shown; none unless told', choices: SASL_MECHANISMS },
+  kafka_sasl_mechanism: { about: 'how the user is shown; plain where there is a user', choices: SASL_MECHANISMS },
   kafka_username: { about: 'SASL user' },
   kafka_password: { about: 'password of the SASL user', secret: 'whole' },
   kafka_password_file: { about: 'file that holds kafka_password', isPath: true },

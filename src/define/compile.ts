@@ -181,7 +181,7 @@ function planNeed(
   if (resultType(op, projection) === undefined) {
     problems.add(
       at,
-      `got ${aggregation.op} of a ${projection.type} column, expected ${NUMERIC_TYPES} (utf8 has count, first and last)`,
+      `got ${aggregation.op} of a ${projection.type} column, expected ${op.startsWith('bit_') ? 'int64' : NUMERIC_TYPES}`,
     )
     return undefined
   }
@@ -198,7 +198,7 @@ function planNeed(
   return { op, projection }
 }
 
-const NUMERIC_TYPES = 'float64, int64, decimal or bool'
+const NUMERIC_TYPES = 'float64, int64, decimal or bool (utf8 has count, first and last)'
 
 // ---- program ---------------------------------------------------------------------------------------------------------
 

@@ -128,6 +128,10 @@ export const stddev = columnAggregation('stddev')
 export const first = columnAggregation('first')
 /** Of the latest event with a non-null cell, by event time. */
 export const last = columnAggregation('last')
+/** All int64 cells OR-ed bit by bit: which flags were seen at all. */
+export const bitOr = columnAggregation('bit_or')
+/** All int64 cells AND-ed bit by bit: which flags every event had. */
+export const bitAnd = columnAggregation('bit_and')
 
 // ---- views -----------------------------------------------------------------------------------------------------------
 

@@ -36,6 +36,8 @@ const TILE_BYTES = TILE_ROWS_AT + 4
 /** Limbs of exact sums and sums of squares, and the count before them: values as above, 2^32 of them. */
 const SUM_BYTES: Record<ValueType, number> = { float64: 20, int64: 12, decimal: 20, bool: 8, utf8: 0 }
 const SQUARES_BYTES: Record<ValueType, number> = { float64: 36, int64: 20, decimal: 36, bool: 8, utf8: 0 }
+/** A u32 that says there was a cell, and the bits. */
+const BITS_BYTES = 12
 /** What a text is taken to have. */
 const TEXT_BYTES = 24
 
@@ -67,6 +69,7 @@ function estimateLevel(level: LevelPlan, runBytes: number, tileBytes: number, ev
 function partialBytes(partial: PartialPlan, state: StatePlan): number {
   // An edge keeps its offset and, as any cell may decide a tie, the nulls and all cells of its event.
   if (partial.kind === 'edge') return 8 + cellsBytes(state)
+  if (partial.kind === 'bits') return BITS_BYTES
   const { type } = state.columns[partial.column]!
   const extremes = Number(partial.min) + Number(partial.max)
   return (

@@ -30,8 +30,10 @@ function projectionOf(name: string, node: TypedNode): Projection {
   return { name, type: node.type, scale: node.type === 'decimal' ? node.scale : undefined, node, column: node.column }
 }
 
+type Keep = 'sum' | 'squares' | 'min' | 'max' | 'first' | 'last' | 'count' | 'bit_or' | 'bit_and'
+
 /** What each operation keeps. `count` of a column needs no more than its number of cells, which every numeric partial has. */
-const KEEPS: Record<FeatureOp, 'sum' | 'squares' | 'min' | 'max' | 'first' | 'last' | 'count'> = {
+const KEEPS: Record<FeatureOp, Keep> = {
   count: 'count',
   sum: 'sum',
   mean: 'sum',
@@ -43,6 +45,8 @@ const KEEPS: Record<FeatureOp, 'sum' | 'squares' | 'min' | 'max' | 'first' | 'la
   stddev_samp: 'squares',
   first: 'first',
   last: 'last',
+  bit_or: 'bit_or',
+  bit_and: 'bit_and',
 }
 
 export interface Need {
@@ -50,7 +54,7 @@ export interface Need {
   readonly projection: Projection
 }
 
-/** Distinct columns by name, and their partials: numeric before edges, first before last. */
+/** Distinct columns by name, and their partials: numeric, first, last, bit_or, bit_and. */
 export function mergeNeeds(needs: readonly Need[]): { columns: Projection[]; partials: PartialPlan[] } {
   const columns = [...new Map(needs.map((each) => [each.projection.name, each.projection])).values()]
   columns.sort((a, b) => (a.name < b.name ? -1 : 1))
@@ -66,6 +70,8 @@ export function mergeNeeds(needs: readonly Need[]): { columns: Projection[]; par
     }
     if (keeps.has('first')) merged.push({ kind: 'edge', column, last: false })
     if (keeps.has('last')) merged.push({ kind: 'edge', column, last: true })
+    if (keeps.has('bit_or')) merged.push({ kind: 'bits', column, and: false })
+    if (keeps.has('bit_and')) merged.push({ kind: 'bits', column, and: true })
     return merged
   })
   return { columns, partials }
@@ -80,13 +86,13 @@ export function partialOf(
   if (need === undefined) return -1
   const column = columns.findIndex((each) => each.name === need.projection.name)
   const keep = KEEPS[need.op]
-  return partials.findIndex(
-    (each) =>
-      each.column === column &&
-      (keep === 'first' || keep === 'last'
-        ? each.kind === 'edge' && each.last === (keep === 'last')
-        : each.kind === 'numeric'),
-  )
+  return partials.findIndex((each) => each.column === column && isKept(each, keep))
+}
+
+function isKept(partial: PartialPlan, keep: Keep): boolean {
+  if (keep === 'first' || keep === 'last') return partial.kind === 'edge' && partial.last === (keep === 'last')
+  if (keep === 'bit_or' || keep === 'bit_and') return partial.kind === 'bits' && partial.and === (keep === 'bit_and')
+  return partial.kind === 'numeric'
 }
 
 /** The limits of the core, as a problem. */
@@ -106,6 +112,7 @@ export function resultType(
   if (op === 'count') return { type: 'int64' }
   if (column === undefined) return undefined
   if (op === 'first' || op === 'last') return { type: column.type, scale: column.scale }
+  if (op === 'bit_or' || op === 'bit_and') return column.type === 'int64' ? { type: 'int64' } : undefined
   if (column.type === 'utf8') return undefined
   if (op === 'min' || op === 'max') return { type: column.type, scale: column.scale }
   if (op === 'sum') return { type: column.type === 'bool' ? 'int64' : column.type, scale: column.scale }

@@ -33,7 +33,7 @@ const aggregation = object(
     op: {
       enum: Object.keys(AGGREGATION_OPS),
       description:
-        'count: rows, or non-null cells of a column. sum, mean (avg): exact, rounded once. min, max. var_pop, var_samp (variance), stddev_pop, stddev_samp (stddev): from exact power sums. first, last: by event time.',
+        'count: rows, or non-null cells of a column. sum, mean (avg): exact, rounded once. min, max. var_pop, var_samp (variance), stddev_pop, stddev_samp (stddev): from exact power sums. first, last: by event time. bit_or, bit_and: of int64, bit by bit.',
     },
     column: {
       type: 'string',

@@ -75,6 +75,8 @@ export const AGGREGATION_OPS = {
   stddev: 'stddev_samp',
   first: 'first',
   last: 'last',
+  bit_or: 'bit_or',
+  bit_and: 'bit_and',
 } as const satisfies Record<string, FeatureOp>
 
 export type AggregationOp = keyof typeof AGGREGATION_OPS

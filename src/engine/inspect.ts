@@ -264,7 +264,7 @@ class RowReader {
     let at = TILE_ROWS_AT + run.rowsWidth
     let params = run.params
     for (const partial of state.partials) {
-      const field = partial.kind === 'numeric' ? this.#numericField(partial, at, params) : this.#edgeField(partial, at)
+      const field = this.#fieldOf(partial, at, params)
       if (partial.kind === 'numeric') params += NUMERIC_PARAM_BYTES
       for (const [what, bytes] of field.pieces) {
         this.#part(section, `tile: ${what}`, run.count, bytes)
@@ -282,6 +282,17 @@ class RowReader {
       const partials = fields.map((field) => field.read(tile, startMs, rows, run))
       return { startMs, endMs: startMs + stepMs, rows, partials }
     })
+  }
+
+  #fieldOf(partial: PartialPlan, at: number, params: number): TileField {
+    switch (partial.kind) {
+      case 'numeric':
+        return this.#numericField(partial, at, params)
+      case 'edge':
+        return this.#edgeField(partial, at)
+      case 'bits':
+        return this.#bitsField(partial, at)
+    }
   }
 
   #numericField(partial: Extract<PartialPlan, { kind: 'numeric' }>, at: number, params: number): TileField {
@@ -343,6 +354,20 @@ class RowReader {
       if (isInline) return { kind, column: cell.name, timeMs, value: this.#readNumber(cell, tile + at + 4) }
       const event = this.#readCells(tile + at + 4, run)
       return { kind, column: cell.name, timeMs, value: event[this.#cells.indexOf(cell)]!.value, event }
+    }
+    return { pieces, read }
+  }
+
+  #bitsField(partial: Extract<PartialPlan, { kind: 'bits' }>, at: number): TileField {
+    const { name: column } = this.#columnOf(partial)
+    const kind = partial.and ? 'bit_and' : 'bit_or'
+    const pieces: TileField['pieces'] = [
+      [`presence of ${kind} ${column}`, 4],
+      [`${kind} ${column}`, 8],
+    ]
+    const read: TileField['read'] = (tile) => {
+      const seen = this.#view.getUint32(tile + at, true) !== 0
+      return { kind, column, value: seen ? String(this.#view.getBigInt64(tile + at + 4, true)) : null }
     }
     return { pieces, read }
   }

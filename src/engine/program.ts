@@ -1,6 +1,7 @@
 /** A plan as the core reads it: the cells that assembly/plan.ts and assembly/merge.ts document. */
 import {
   ABI_VERSION,
+  BITS_AND,
   EDGE_LAST,
   HEAD_RAW,
   HEAD_STEP,
@@ -8,6 +9,7 @@ import {
   NUMERIC_MIN,
   NUMERIC_SQUARES,
   NUMERIC_SUM,
+  OP_BITS,
   OP_COUNT,
   OP_EDGE,
   OP_MAX,
@@ -18,6 +20,7 @@ import {
   OP_SUM,
   OP_VAR_POP,
   OP_VAR_SAMP,
+  PARTIAL_BITS,
   PARTIAL_EDGE,
   PARTIAL_NUMERIC,
   POLICY_ACCEPT,
@@ -67,6 +70,8 @@ const OPERATIONS: Record<FeatureOp, number> = {
   stddev_samp: OP_STDDEV_SAMP,
   first: OP_EDGE,
   last: OP_EDGE,
+  bit_or: OP_BITS,
+  bit_and: OP_BITS,
 }
 
 export function stateProgram(state: StatePlan, shares: Shares): Uint8Array {
@@ -109,6 +114,7 @@ export function stateProgram(state: StatePlan, shares: Shares): Uint8Array {
 
 function partialCells(partial: PartialPlan): number[] {
   if (partial.kind === 'edge') return [PARTIAL_EDGE, partial.column, partial.last ? EDGE_LAST : 0]
+  if (partial.kind === 'bits') return [PARTIAL_BITS, partial.column, partial.and ? BITS_AND : 0]
   const flags =
     (partial.sum ? NUMERIC_SUM : 0) |
     (partial.squares ? NUMERIC_SQUARES : 0) |

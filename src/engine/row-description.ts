@@ -66,6 +66,12 @@ export type PartialDescription =
       /** The whole event, where other cells decide between events of one time. */
       readonly event?: readonly CellDescription[]
     }
+  | {
+      readonly kind: 'bit_or' | 'bit_and'
+      readonly column: string
+      /** null where no event of the tile has the cell. */
+      readonly value: CellDescription['value']
+    }
 
 /** `count` pieces of `bytesEach` bytes; text and padding are one piece. */
 export interface BytePart {

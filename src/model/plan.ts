@@ -89,6 +89,7 @@ export interface ProjectedColumn {
  * One partial aggregate of the state.
  * - `numeric`: count of non-null cells of one column, and as asked: exact sum, exact sum of squares, min, max.
  * - `edge`: the first or last non-null cell by (event time, event id or all projected columns).
+ * - `bits`: all non-null cells of an int64 column, OR-ed or (`and`) AND-ed bit by bit.
  */
 export type PartialPlan =
   | {
@@ -100,6 +101,7 @@ export type PartialPlan =
       readonly max: boolean
     }
   | { readonly kind: 'edge'; readonly column: number; readonly last: boolean }
+  | { readonly kind: 'bits'; readonly column: number; readonly and: boolean }
 
 export interface LevelPlan {
   readonly stepMs: number
@@ -125,6 +127,8 @@ export type FeatureOp =
   | 'stddev_samp'
   | 'first'
   | 'last'
+  | 'bit_or'
+  | 'bit_and'
 
 export interface FeaturePlan {
   readonly name: string

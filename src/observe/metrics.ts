@@ -92,27 +92,30 @@ export function createServerMetrics(options: MetricsOptions): ServerMetrics & Ex
   const set = new MetricSet(options)
   const labels = ['route', 'status']
   const requests = set.histogram('feature_request_duration_seconds', 'Time of a request.', labels, REQUEST_BOUNDS)
-  const inFlight = set.gauge('requests_in_flight', 'Feature requests under way.')
-  const shed = set.counter('requests_shed_total', 'Feature requests turned away: too many were under way.')
-  const entities = set.counter('answered_entities_total', 'Entities that were answered for.')
-  const partial = set.counter('partial_answers_total', 'Answers that may lack lanes the store has since.')
-  const values = set.counter('answered_values_total', 'Values answered, by their status.', ['status'])
+  let underWay = 0
+  set.gauge('requests_in_flight', 'Feature requests under way.', [], () => underWay)
+  const shed = set.tally('requests_shed_total', 'Feature requests turned away: too many were under way.')
+  const entities = set.tally('answered_entities_total', 'Entities that were answered for.')
+  const partial = set.tally('partial_answers_total', 'Answers that may lack lanes the store has since.')
+  const values = set.tally('answered_values_total', 'Values answered, by their status.', 'status')
   const reads = set.histogram('store_read_duration_seconds', 'Time of a trip to the store.', [], REQUEST_BOUNDS)
-  const rows = set.counter('store_read_rows_total', 'Rows read.')
-  const bytes = set.counter('store_read_bytes_total', 'Bytes of rows read.')
+  const rows = set.tally('store_read_rows_total', 'Rows read.')
+  const bytes = set.tally('store_read_bytes_total', 'Bytes of rows read.')
   return {
     requestDone: (route, status, seconds) => requests.observe([route, `${Math.floor(status / 100)}xx`], seconds),
-    requestsInFlight: (count) => put(inFlight, {}, count),
-    requestShed: () => add(shed, {}, 1),
-    answered(count, isPartial) {
-      add(entities, {}, count)
-      if (isPartial) add(partial, {}, 1)
+    requestsInFlight(count) {
+      underWay = count
     },
-    values: (status, count) => add(values, { status }, count),
+    requestShed: () => shed.add('', 1),
+    answered(count, isPartial) {
+      entities.add('', count)
+      if (isPartial) partial.add('', 1)
+    },
+    values: (status, count) => values.add(status, count),
     storeRead(seconds, rowCount, byteCount) {
       reads.observe([], seconds)
-      add(rows, {}, rowCount)
-      add(bytes, {}, byteCount)
+      rows.add('', rowCount)
+      bytes.add('', byteCount)
     },
     ...set.exposition(),
   }
@@ -198,8 +201,32 @@ class MetricSet {
     return new Counter({ name: `tilefold_${name}`, help, labelNames, registers: [this.#registry] })
   }
 
-  gauge(name: string, help: string, labelNames: readonly string[] = []): Gauge {
-    return new Gauge({ name: `tilefold_${name}`, help, labelNames, registers: [this.#registry] })
+  /** `read`: asked for the value whenever somebody asks for the metrics. */
+  gauge(name: string, help: string, labelNames: readonly string[] = [], read?: () => number): Gauge {
+    const collect = read === undefined ? undefined : () => put(gauge, {}, read())
+    const gauge: Gauge = new Gauge({ name: `tilefold_${name}`, help, labelNames, registers: [this.#registry], collect })
+    return gauge
+  }
+
+  /** A counter for what happens at every request: it is handed to prom-client only when somebody asks. */
+  tally(name: string, help: string, labelName?: string): { add(label: string, amount: number): void } {
+    const totals = new Map<string, number>(labelName === undefined ? [['', 0]] : [])
+    const labelNames = labelName === undefined ? [] : [labelName]
+    const counter: Counter = new Counter({
+      name: `tilefold_${name}`,
+      help,
+      labelNames,
+      registers: [this.#registry],
+      collect: () => {
+        counter.reset()
+        for (const [label, total] of totals) counter.inc(labelName === undefined ? {} : { [labelName]: label }, total)
+      },
+    })
+    return {
+      add(label, amount) {
+        if (amount >= 0 && amount < Number.POSITIVE_INFINITY) totals.set(label, (totals.get(label) ?? 0) + amount)
+      },
+    }
   }
 
   age(name: string, help: string, labelNames: readonly string[]): Ages {
@@ -237,7 +264,7 @@ class MetricSet {
   }
 
   #process(name: string, help: string, read: () => number): void {
-    const gauge: Gauge = new Gauge({ name, help, registers: [this.#registry], collect: () => gauge.set(read()) })
+    const gauge: Gauge = new Gauge({ name, help, registers: [this.#registry], collect: () => put(gauge, {}, read()) })
   }
 }
 

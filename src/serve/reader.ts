@@ -2,6 +2,7 @@
 import type { CoreModule } from '../engine/module.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
+import { NO_SERVER_METRICS, type ServerMetrics } from '../observe/port.ts'
 import type { Store } from '../store/port.ts'
 import { type FeatureQuery, REQUEST_LIMITS, type RequestLimits } from './api.ts'
 import { type Catalog, catalogOf } from './catalog.ts'
@@ -22,6 +23,8 @@ export interface FeatureReaderOptions {
   readonly limits?: Partial<RequestLimits>
   /** Requests on the wire to a remote store at a time; each needs a merger of its own. */
   readonly mergersMax?: number
+  /** Told of every trip to the store. */
+  readonly metrics?: Pick<ServerMetrics, 'storeRead'>
 }
 
 export interface FeatureReader {
@@ -55,6 +58,7 @@ export function createFeatureReader(options: FeatureReaderOptions): FeatureReade
     mergers: new MergerPool(core, catalog, options.mergersMax),
     limits: { ...REQUEST_LIMITS, ...options.limits },
     clock,
+    metrics: options.metrics ?? NO_SERVER_METRICS,
   }
   const warmth: Warmth = {}
   return {

@@ -13,6 +13,7 @@
  * Layouts that are a moment old are read again in the trip of step 3. When one has changed, or a row was written under a
  * newer one, steps 2 to 4 are done once more; if rows are still ahead of the layout then, the answer says that it is partial.
  */
+import type { ServerMetrics } from '../observe/port.ts'
 import type { Store } from '../store/port.ts'
 import { type FeatureQuery, parseRequest, type RequestLimits } from './api.ts'
 import type { Catalog } from './catalog.ts'
@@ -32,6 +33,7 @@ export interface Serving {
   readonly mergers: MergerPool
   readonly limits: RequestLimits
   readonly clock: () => number
+  readonly metrics: Pick<ServerMetrics, 'storeRead'>
 }
 
 const TRIPS_MAX = 2
@@ -48,7 +50,7 @@ export async function serveFeatures(serving: Serving, query: FeatureQuery, deadl
       lease.begin(request.entities.length, request.asOfMs)
       watch.lap('planMs')
       const tally = await readRows(store, plan, lease, deadline, layouts.refreshDue(request.views), request.explain)
-      watch.lap('readMs')
+      serving.metrics.storeRead(watch.lap('readMs') / 1000, tally.rows, tally.bytes)
       lease.run()
       watch.lap('mergeMs')
       if (trips < TRIPS_MAX && (await layouts.outdated(plan, lease, deadline))) continue

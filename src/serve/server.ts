@@ -5,6 +5,7 @@
  * ```
  *   POST /v1/features   the request's walk (serve.ts)
  *   GET  /v1/views      what can be asked
+ *   GET  /metrics       what was asked and answered so far, for Prometheus, where the process counts it
  *   GET  /livez         the process runs
  *   GET  /readyz        the store answers, every view has something to answer from, the core is warm; fails once it drains
  * ```
@@ -13,12 +14,14 @@ import { STATUS_CODES } from 'node:http'
 import { setTimeout as delay } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import { TilefoldError } from '../model/errors.ts'
+import { type Exposition, NO_SERVER_METRICS, type ServerMetrics } from '../observe/port.ts'
 import { Access } from './access.ts'
 import { answerJson } from './answer-json.ts'
 import { queryFromBody } from './api.ts'
 import { parseBody } from './body.ts'
 import { faultOf } from './fault.ts'
 import type { FeatureReader } from './reader.ts'
+import { tellStatuses } from './statuses.ts'
 import { viewsJson } from './views-json.ts'
 
 export interface ServerOptions {
@@ -30,6 +33,8 @@ export interface ServerOptions {
   /** Asked for as `Authorization: Bearer <token>`; at least 16 characters. */
   readonly token?: string
   readonly limits?: Partial<ServerLimits>
+  /** Told of every request, and shown at `/metrics`. */
+  readonly metrics?: ServerMetrics & Exposition
   /** Told of faults that callers learn nothing about. */
   readonly onFault?: (cause: unknown) => void
 }
@@ -76,6 +81,7 @@ export async function startServer(options: ServerOptions): Promise<FeatureServer
   const access = new Access(host, options.token)
   const state = { draining: false, inFlight: 0 }
   const app = createApp(limits, options.onFault ?? (() => {}))
+  const metrics: ServerMetrics = options.metrics ?? NO_SERVER_METRICS
 
   app.addHook('onRequest', async (request) => {
     if (request.routeOptions.config.open === true) return
@@ -86,8 +92,9 @@ export async function startServer(options: ServerOptions): Promise<FeatureServer
     // Also for a request from before the end: nothing else would close its connection until it times out.
     if (state.draining) reply.header('connection', 'close')
   })
+  if (options.metrics !== undefined) addMetrics(app, options.metrics)
   addHealth(app, options.reader, state)
-  addFeatures(app, options.reader, limits, state)
+  addFeatures(app, options.reader, { limits, state, metrics })
 
   let url: string
   try {
@@ -176,21 +183,39 @@ function addHealth(app: FastifyInstance, reader: FeatureReader, state: ServerSta
   })
 }
 
-function addFeatures(app: FastifyInstance, reader: FeatureReader, limits: ServerLimits, state: ServerState): void {
+function addMetrics(app: FastifyInstance, metrics: ServerMetrics & Exposition): void {
+  app.addHook('onResponse', (request, reply, done) => {
+    metrics.requestDone(request.routeOptions.url ?? 'unknown', reply.statusCode, reply.elapsedTime / 1000)
+    done()
+  })
+  app.get('/metrics', async (_request, reply) => reply.type(metrics.contentType).send(await metrics.text()))
+}
+
+interface FeatureRoute {
+  readonly limits: ServerLimits
+  readonly state: ServerState
+  readonly metrics: ServerMetrics
+}
+
+function addFeatures(app: FastifyInstance, reader: FeatureReader, { limits, state, metrics }: FeatureRoute): void {
   app.get('/v1/views', async (_request, reply) => json(reply, viewsJson(reader.catalog)))
   app.post('/v1/features', async (request, reply) => {
     if (state.inFlight >= limits.inFlightMax) {
+      metrics.requestShed()
       throw new TilefoldError(
         'OVERLOADED',
         `cannot answer now: ${state.inFlight} requests are under way, expected less`,
       )
     }
-    state.inFlight++
+    metrics.requestsInFlight(++state.inFlight)
     try {
       const query = queryFromBody(parseBody(bodyOf(request)))
-      return json(reply, answerJson(await reader.getFeatures(query, { deadlineMs: limits.deadlineMs })))
+      const answer = await reader.getFeatures(query, { deadlineMs: limits.deadlineMs })
+      metrics.answered(answer.rows.length, answer.metadata.partial)
+      tellStatuses(answer.rows, metrics)
+      return json(reply, answerJson(answer))
     } finally {
-      state.inFlight--
+      metrics.requestsInFlight(--state.inFlight)
     }
   })
 }

@@ -13,10 +13,12 @@ export class Stopwatch {
   readonly timings: Timings = { parseMs: 0, planMs: 0, readMs: 0, mergeMs: 0, respondMs: 0 }
   #lapAt = performance.now()
 
-  /** Adds the time since the last lap to a step. */
-  lap(step: keyof Timings): void {
+  /** Adds the time since the last lap to a step, and returns it. */
+  lap(step: keyof Timings): number {
     const now = performance.now()
-    this.timings[step] += now - this.#lapAt
+    const tookMs = now - this.#lapAt
+    this.timings[step] += tookMs
     this.#lapAt = now
+    return tookMs
   }
 }

@@ -12,6 +12,8 @@ export interface ColumnBuilder {
   readonly input: InputColumn
   /** Writes the cell of `row`; false where the value does not fit, and the row is not to be counted. */
   set(row: number, value: unknown): boolean
+  /** The same with text as it comes, UTF-8 that the caller answers for. Text columns only. */
+  setUtf8?(row: number, bytes: Uint8Array, from: number, to: number): boolean
   /** The column of rows `0..length-1`; the builder starts anew. */
   finish(length: number): Column
 }
@@ -268,6 +270,17 @@ class TextBuilder implements ColumnBuilder {
     this.bytes = new Uint8Array(Math.max(this.rows * 8, values.length))
     this.offsets = new Int32Array(this.rows + 1)
     return { name: this.input.name, type: 'utf8', values, offsets, validity: this.validity.finish(length) }
+  }
+
+  setUtf8(row: number, bytes: Uint8Array, from: number, to: number): boolean {
+    const start = this.offsets[row]!
+    const end = start + (to - from)
+    if (end > this.bytes.length && !this.grow(end)) return false
+    if (to - from > SHORT_TEXT) this.bytes.set(bytes.subarray(from, to), start)
+    else for (let at = start, source = from; source < to; ) this.bytes[at++] = bytes[source++]!
+    this.offsets[row + 1] = end
+    this.validity.setPresent(row)
+    return true
   }
 
   /** Bytes of `text` from `start`; where they end, or -1: a lone surrogate has no UTF-8, and offsets are 31 bits. */

@@ -58,6 +58,7 @@ const FETCH_WAIT_MS = 250
 const CONCURRENCY = 16
 const REOPEN_DELAY_MS = 250
 const REOPEN_DELAY_MAX_MS = 10_000
+const FIRST_ATTEMPTS = 8
 
 export function createKafkaConsumer(options: KafkaConsumerOptions): StreamConsumer {
   return new KafkaConsumer(options)
@@ -113,7 +114,7 @@ class KafkaConsumer implements StreamConsumer {
     try {
       await this.#admin.connect()
       await this.#findTopics()
-      await this.#open()
+      await this.#openAtFirst()
     } catch (error) {
       await this.stop()
       throw logUnavailable(`join group ${JSON.stringify(this.#options.groupId)}`, this.#options, error)
@@ -158,6 +159,19 @@ class KafkaConsumer implements StreamConsumer {
   }
 
   // ---- the client: one until it crashes, then another ------------------------------------------------------------------
+
+  /** A coordinator that has just come up or moved refuses joins for a moment, and kafkajs takes its word for final. */
+  async #openAtFirst(): Promise<void> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        await this.#open()
+        return
+      } catch (error) {
+        if (attempt === FIRST_ATTEMPTS || this.#stopping || isFinal(error)) throw error
+        await sleep(REOPEN_DELAY_MS * attempt)
+      }
+    }
+  }
 
   #open(): Promise<void> {
     this.#opening = this.#join()

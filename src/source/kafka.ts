@@ -89,10 +89,10 @@ export function logUnavailable(what: string, options: KafkaOptions, error: unkno
   return new TilefoldError('LOG_UNAVAILABLE', `cannot ${what} (Kafka at ${brokers}): ${message}`, {}, { cause: error })
 }
 
-/** kafkajs wraps errors in errors; the innermost says what happened. */
+/** kafkajs wraps errors in errors; the innermost, or the first of ours, says what happened. */
 export function rootOf(error: unknown): unknown {
   let root = error
-  while (root instanceof Error && root.cause instanceof Error) root = root.cause
+  while (!(root instanceof TilefoldError) && root instanceof Error && root.cause instanceof Error) root = root.cause
   return root
 }
 

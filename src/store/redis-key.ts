@@ -22,6 +22,8 @@ export interface RedisLaneKeys {
   readonly segments: Buffer
   /** What every key of the lane begins with. */
   readonly stem: Buffer
+  /** How a request begins a row's key, by the length of the entity key; filled as they are met. */
+  readonly heads: Buffer[]
 }
 
 export function redisLaneKeys(lane: LaneName): RedisLaneKeys {
@@ -31,6 +33,7 @@ export function redisLaneKeys(lane: LaneName): RedisLaneKeys {
     catalogue: Buffer.from(`${stem}c`),
     record: Buffer.from(`${stem}l`),
     rows: Buffer.from(`${stem}r`),
+    heads: [],
     segments: Buffer.from(`${stem}s`),
     stem: Buffer.from(stem),
   }

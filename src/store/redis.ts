@@ -13,7 +13,7 @@
  * protocol sees that (REGRESSED) and repeats them from the log.
  */
 import type { ConnectionOptions } from 'node:tls'
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
+import { Cluster, Command, Redis, type RedisOptions } from 'ioredis'
 import { TilefoldError } from '../model/errors.ts'
 import type {
   Checkpoint,
@@ -97,8 +97,11 @@ export function createRedisStore(options: RedisStoreOptions): RedisStore {
 }
 
 export class RedisStore implements Store {
-  /** MEASURED */
-  readonly writeBytesMax = 1 << 17
+  /**
+   * Some 0.6 ms of the server's time with rows of 2 KB (12 us each), 0.8 ms with 500 bytes (5 us), 2 ms with 100 bytes (3.5 us):
+   * other clients wait so long.
+   */
+  readonly writeBytesMax = 96 * 1024
   readonly #client: Redis | Cluster
   readonly #where: string
   readonly #deadlineMs: number
@@ -195,7 +198,9 @@ export class RedisStore implements Store {
   ): Promise<void> {
     // A Cluster takes the keys of one slot per command, a lane's; a single server takes any.
     const batches = this.#client.isCluster ? this.#batchesByLane(reads) : this.#batches(reads)
-    const replies = await this.#call('read rows', () => Promise.all(batches.map(({ keys }) => this.#readKeys(keys))))
+    const replies = await this.#call('read rows', () =>
+      Promise.all(batches.map((batch) => this.#readBatch(reads, batch))),
+    )
     if (!this.#client.isCluster) {
       let index = 0
       for (const reply of replies) for (const bytes of reply) sink(index++, bytes ?? undefined)
@@ -244,7 +249,8 @@ export class RedisStore implements Store {
     const found = await this.#scanKeys(`scan lane ${describeLane(lane)}`, keys.rows)
     for (let start = 0; start < found.length; start += READ_KEYS_MAX) {
       const batch = found.slice(start, start + READ_KEYS_MAX)
-      const rows = await this.#call(`scan lane ${describeLane(lane)}`, () => this.#readKeys(batch))
+      const verb = `scan lane ${describeLane(lane)}`
+      const rows = (await this.#call(verb, () => this.#send('MGET', batch))) as (Buffer | null)[]
       for (const [i, bytes] of rows.entries()) {
         // Expired since.
         if (bytes !== null) yield { key: batch[i]!.subarray(keys.rows.length), bytes }
@@ -403,36 +409,42 @@ export class RedisStore implements Store {
     const batches: ReadBatch[] = []
     for (let start = 0; start < reads.length; start += READ_KEYS_MAX) {
       const end = Math.min(reads.length, start + READ_KEYS_MAX)
-      const keys = new Array<Buffer>(end - start)
-      for (let i = start; i < end; i++) keys[i - start] = rowKey(this.#keysOf(reads[i]!.lane), reads[i]!.key)
-      batches.push({ keys })
+      const writer = new KeyWriter(end - start)
+      for (let i = start; i < end; i++) writer.append(this.#keysOf(reads[i]!.lane), reads[i]!.key)
+      batches.push({ bytes: writer.bytes })
     }
     return batches
   }
 
   #batchesByLane(reads: readonly RowRead[]): ReadBatch[] {
-    const open = new Map<RedisLaneKeys, { keys: Buffer[]; indexes: number[] }>()
-    const batches: ReadBatch[] = []
+    const indexesOf = new Map<RedisLaneKeys, number[][]>()
     for (let i = 0; i < reads.length; i++) {
       const lane = this.#keysOf(reads[i]!.lane)
-      let batch = open.get(lane)
-      if (batch === undefined || batch.keys.length === READ_KEYS_MAX) {
-        batch = { keys: [], indexes: [] }
-        open.set(lane, batch)
-        batches.push(batch)
+      let groups = indexesOf.get(lane)
+      if (groups === undefined) {
+        groups = [[]]
+        indexesOf.set(lane, groups)
       }
-      batch.keys.push(rowKey(lane, reads[i]!.key))
-      batch.indexes.push(i)
+      if (groups.at(-1)!.length === READ_KEYS_MAX) groups.push([])
+      groups.at(-1)!.push(i)
     }
-    return batches
+    return [...indexesOf].flatMap(([lane, groups]) =>
+      groups.map((indexes) => {
+        const writer = new KeyWriter(indexes.length)
+        for (const i of indexes) writer.append(lane, reads[i]!.key)
+        return { bytes: writer.bytes, indexes, record: lane.record }
+      }),
+    )
   }
 
-  /** Keys of one slot. While that slot moves, some are here and some are there: then one by one. */
-  async #readKeys(keys: readonly Buffer[]): Promise<(Buffer | null)[]> {
+  /** Rows of one slot in a Cluster. While that slot moves, some are here and some are there: then one by one. */
+  async #readBatch(reads: readonly RowRead[], { bytes, indexes, record }: ReadBatch): Promise<(Buffer | null)[]> {
+    const command = new WrittenCommand('mget', record === undefined ? [] : [record], bytes)
     try {
-      return (await this.#send('MGET', keys)) as (Buffer | null)[]
+      return (await this.#client.sendCommand(command)) as (Buffer | null)[]
     } catch (error) {
-      if (!this.#client.isCluster || !/TRYAGAIN/.test((error as Error).message)) throw error
+      if (indexes === undefined || !/TRYAGAIN/.test((error as Error).message)) throw error
+      const keys = indexes.map((i) => rowKey(this.#keysOf(reads[i]!.lane), reads[i]!.key))
       return Promise.all(keys.map((key) => this.#send('GET', [key]) as Promise<Buffer | null>))
     }
   }
@@ -546,10 +558,71 @@ export class RedisStore implements Store {
 
 const NOTHING = Buffer.alloc(0)
 
+/** An MGET as it goes over the wire. */
 interface ReadBatch {
-  readonly keys: readonly Buffer[]
+  readonly bytes: Buffer
   /** Which reads they are; absent: the next ones. */
   readonly indexes?: readonly number[]
+  /** A key in the slot of all of them. */
+  readonly record?: Buffer
+}
+
+/**
+ * A command that is written already: ioredis puts a request together argument by argument, with a buffer for each. With this one,
+ * reading 100 rows takes 1.1 to 1.2 times as long as `mgetBuffer` with keys that are there as texts.
+ */
+class WrittenCommand extends Command {
+  readonly #bytes: Buffer
+
+  /** `keys` tells a Cluster the slot. */
+  constructor(name: string, keys: Buffer[], bytes: Buffer) {
+    super(name, keys, { replyEncoding: null })
+    this.#bytes = bytes
+  }
+
+  override toWritable(): Buffer {
+    return this.#bytes
+  }
+}
+
+/** `MGET` of so many keys; the keys follow by `append`. */
+class KeyWriter {
+  #bytes: Buffer
+  #length: number
+
+  constructor(keys: number) {
+    this.#bytes = Buffer.allocUnsafe(64 + 128 * keys)
+    this.#length = this.#bytes.write(`*${keys + 1}\r\n$4\r\nMGET\r\n`, 'latin1')
+  }
+
+  append(lane: RedisLaneKeys, entity: Uint8Array): void {
+    const head = headOf(lane, entity.length)
+    const end = this.#length + head.length + entity.length + 2
+    if (end > this.#bytes.length) {
+      const larger = Buffer.allocUnsafe(2 * end)
+      larger.set(this.#bytes.subarray(0, this.#length))
+      this.#bytes = larger
+    }
+    this.#bytes.set(head, this.#length)
+    this.#bytes.set(entity, this.#length + head.length)
+    this.#bytes[end - 2] = 13
+    this.#bytes[end - 1] = 10
+    this.#length = end
+  }
+
+  get bytes(): Buffer {
+    return this.#bytes.subarray(0, this.#length)
+  }
+}
+
+/** What stands before an entity's bytes in a request: the key's length and its beginning. */
+function headOf(lane: RedisLaneKeys, entityBytes: number): Buffer {
+  let head = lane.heads[entityBytes]
+  if (head === undefined) {
+    head = Buffer.concat([Buffer.from(`$${lane.rows.length + entityBytes}\r\n`), lane.rows])
+    lane.heads[entityBytes] = head
+  }
+  return head
 }
 
 interface CopiedRows {

@@ -267,7 +267,8 @@ export class PartitionRun {
   flush(): Promise<void> {
     this.#flushing ??= this.#flush().finally(() => {
       this.#flushing = undefined
-      if (this.#waitingTimes.length > 0) this.#schedule()
+      // What came meanwhile, be it only dead letters.
+      if (this.#seen > this.#flushed) this.#schedule()
     })
     return this.#flushing
   }

@@ -158,13 +158,16 @@ function tileRun(level: number, byIndex: ReadonlyMap<number, readonly NaiveEvent
   const items = tiles.map((events, i) => [
     ...whole(BigInt(indexes[i]!), 4),
     ...whole(BigInt(events.length), rowsWidth),
-    ...state.partials.flatMap((partial, j) =>
-      partial.kind === 'edge'
+    ...state.partials.flatMap((partial, j) => {
+      if (partial.kind === 'bits') return bitsCell(events, state, partial)
+      return partial.kind === 'edge'
         ? edgeCell(events, state, partial, indexes[i]! * state.ladder[level]!.stepMs, heap)
-        : numericCell(events, state, partial, shapes[j]!),
-    ),
+        : numericCell(events, state, partial, shapes[j]!)
+    }),
   ])
-  const parameters = state.partials.flatMap((partial, j) => (partial.kind === 'edge' ? [] : parametersOf(shapes[j]!)))
+  const parameters = state.partials.flatMap((partial, j) =>
+    partial.kind === 'numeric' ? parametersOf(shapes[j]!) : [],
+  )
   return run({ kind: RUN_TILES, level, rowsWidth }, parameters, items, heap)
 }
 
@@ -210,7 +213,7 @@ function shapeOf(
   rowsWidth: number,
 ): Shape {
   const none = { low: 0, high: 0 }
-  if (partial.kind === 'edge') return { countWidth: 0, sum: none, squares: none }
+  if (partial.kind !== 'numeric') return { countWidth: 0, sum: none, squares: none }
   const column = state.columns[partial.column]!
   const differs = tiles.some((events) => events.some((event) => valueIn(event, column) === null))
   const base = column.type === 'float64' ? { sum: SUM_BASE, squares: SQUARES_BASE } : { sum: 0, squares: 0 }
@@ -304,6 +307,16 @@ function edgeCell(
   }
   const offset = whole(BigInt(timeOf(edge.event) - tileMs), 4)
   return [...offset, ...(isInline ? cellBytes(edge.value, column, heap) : cellsOf(edge.event, state, heap))]
+}
+
+// ---- bits ------------------------------------------------------------------------------------------------------------
+
+type Bits = Extract<PartialPlan, { kind: 'bits' }>
+
+function bitsCell(events: readonly NaiveEvent[], state: StatePlan, partial: Bits): number[] {
+  const bits = naivePartial(events, state, partial)
+  if (bits.kind !== 'bits') throw new Error('bits are nothing else')
+  return [...whole(bits.value === null ? 0n : 1n, 4), ...whole(bits.value ?? (partial.and ? -1n : 0n), 8)]
 }
 
 // ---- bytes -----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { compileView } from '../../src/define/compile.ts'
 import {
+  bitAnd,
+  bitOr,
   bool,
   count,
   decimal,
@@ -178,6 +180,40 @@ describe('partials', () => {
     const ops = [sum, mean, max, last] as const
     const plan = await compile({ aggregations: ops.map((op) => op('late', { windows: ['1h'] })) })
     expect(plan.features.map((each) => each.type)).toEqual(['int64', 'float64', 'bool', 'bool'])
+  })
+
+  it('of bits are one for each of the two, behind the edges, and of int64 alone', async () => {
+    const windows = ['1h'] as const
+    const plan = await compile({
+      aggregations: [
+        bitAnd('delay', { windows }),
+        last('delay', { windows }),
+        bitOr('delay', { windows }),
+        max('delay', { windows }),
+      ],
+    })
+    expect(plan.state.partials).toEqual([
+      { kind: 'numeric', column: 0, sum: false, squares: false, min: false, max: true },
+      { kind: 'edge', column: 0, last: true },
+      { kind: 'bits', column: 0, and: false },
+      { kind: 'bits', column: 0, and: true },
+    ])
+    expect(plan.features.map((each) => [each.name, each.type, each.partial])).toEqual([
+      ['delay_bit_and_1h', 'int64', 3],
+      ['delay_last_1h', 'int64', 1],
+      ['delay_bit_or_1h', 'int64', 2],
+      ['delay_max_1h', 'int64', 0],
+    ])
+    for (const [column, type] of [
+      ['late', 'bool'],
+      ['fare', 'decimal'],
+      ['speed', 'float64'],
+      ['origin', 'utf8'],
+    ] as const) {
+      expect(await refusal({ aggregations: [bitOr(column, { windows })] })).toMatch(
+        new RegExp(`got bit_or of a ${type} column, expected int64`),
+      )
+    }
   })
 
   it('are as many as the core has room for', async () => {

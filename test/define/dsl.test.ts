@@ -2,6 +2,8 @@ import { describe, expect, expectTypeOf, it } from 'vitest'
 import { compileView } from '../../src/define/compile.ts'
 import {
   avg,
+  bitAnd,
+  bitOr,
   bool,
   count,
   decimal,
@@ -61,6 +63,8 @@ const view = defineView({
     stddevPop('fare', { windows: ['1h'] }),
     first('destination', { windows: ['1h'] }),
     last('delay', { windows: ['1h'], name: 'latest_delay' }),
+    bitOr('delay', { windows: ['1h'] }),
+    bitAnd('delay', { windows: ['1h'] }),
     mean('delay > 15', { windows: ['1h', '7d'], as: 'late_rate' }),
     last('coalesce(delay, 0)', { windows: ['1h'], as: 'filled' }),
   ],
@@ -88,6 +92,8 @@ interface Expected {
   fare_stddev_pop_1h: number | null
   destination_first_1h: string | null
   latest_delay: bigint | null
+  delay_bit_or_1h: bigint | null
+  delay_bit_and_1h: bigint | null
   late_rate_1h: number | null
   late_rate_7d: number | null
   filled_1h: FeatureValue
@@ -156,6 +162,8 @@ describe('types of a view', () => {
       fare_stddev_pop_1h: true,
       destination_first_1h: true,
       latest_delay: true,
+      delay_bit_or_1h: true,
+      delay_bit_and_1h: true,
       late_rate_1h: true,
       late_rate_7d: true,
       filled_1h: true,

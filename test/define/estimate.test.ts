@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { compileView } from '../../src/define/compile.ts'
 import {
+  bitOr,
   count,
   type Duration,
   defineView,
@@ -42,6 +43,7 @@ function planOf(headStep?: Duration): Promise<Plan> {
         min('fare', { windows }),
         max('meters', { windows }),
         last('meters', { windows }),
+        bitOr('meters', { windows }),
       ],
       headStep,
     }),

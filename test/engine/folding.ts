@@ -3,6 +3,8 @@
 import { compileView } from '../../src/define/compile.ts'
 import {
   type Aggregation,
+  bitAnd,
+  bitOr,
   type Columns,
   count,
   type Duration,
@@ -118,7 +120,12 @@ export function event(time: number, cells: NaiveEvent['cells'], key: readonly Ke
 
 type Operation = (column: string, options: { readonly windows: readonly [Duration, ...Duration[]] }) => Aggregation
 const NUMERIC: readonly Operation[] = [count, sum, mean, min, max, varPop, varSamp, stddevPop, stddevSamp, first, last]
+const WHOLE: readonly Operation[] = [...NUMERIC, bitOr, bitAnd]
 const TEXTUAL: readonly Operation[] = [count, first, last]
+
+function operationsOf(type: string): readonly Operation[] {
+  return type === 'utf8' ? TEXTUAL : type === 'int64' ? WHOLE : NUMERIC
+}
 
 export type EveryOptions = Omit<Partial<ViewOptions>, 'aggregations' | 'source' | 'entity' | 'time'> & {
   readonly windows?: readonly [Duration, ...Duration[]]
@@ -130,7 +137,7 @@ export async function planOfEverything(columns: Columns, options: EveryOptions =
   const each = { windows }
   const aggregations: Aggregation[] = [count(each)]
   for (const [name, spec] of Object.entries(columns)) {
-    for (const operation of spec.type === 'utf8' ? TEXTUAL : NUMERIC) aggregations.push(operation(name, each))
+    for (const operation of operationsOf(spec.type)) aggregations.push(operation(name, each))
   }
   return compileView(
     defineView({

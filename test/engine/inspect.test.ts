@@ -173,6 +173,7 @@ function expectedPartial(partial: NaivePartial, index: number, state: StatePlan)
     const timeMs = event === undefined ? null : timeOf(event)
     return { column, timeMs, value: textOf(partial.value, scale), event: event && cellsOf(event, state) }
   }
+  if (partial.kind === 'bits') return { column, value: textOf(partial.value, scale) }
   const { count: cells, sum, squares, min, max } = partial
   return {
     column,
@@ -185,6 +186,7 @@ function expectedPartial(partial: NaivePartial, index: number, state: StatePlan)
 }
 
 function foundPartial(partial: PartialDescription): unknown {
+  if (partial.kind !== 'numeric' && !('timeMs' in partial)) return { column: partial.column, value: partial.value }
   if (partial.kind !== 'numeric') {
     const { column, timeMs, value, event } = partial
     // An inline edge keeps the one column there is.

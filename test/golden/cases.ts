@@ -38,6 +38,7 @@ export const GOLDEN: Readonly<Record<string, () => Promise<GoldenRows>>> = {
   'counts-beyond-32-bits': doubled,
   'a-head-of-sub-tiles': () => over({ value: float64(), text: utf8() }, { value: 'cents', text: 'words' }, 1, '10s'),
   'event-ids': withIds,
+  'bits-of-integers': () => over({ value: int64(), flags: int64() }, { value: 'extremes', flags: 'digits' }),
 }
 
 type Columns = Parameters<typeof planOfEverything>[0]

@@ -58,7 +58,7 @@ function parseSample(line: string): Sample {
 }
 
 /** The sample's value; undefined where there is none. */
-export function valueOf(
+export function numberOf(
   families: Map<string, Family>,
   name: string,
   labels: Readonly<Record<string, string>> = {},

@@ -9,7 +9,7 @@ import {
   type ServerMetrics,
   type WorkerMetrics,
 } from '../../src/observe/port.ts'
-import { parseExposition, valueOf } from './exposition.ts'
+import { numberOf, parseExposition } from './exposition.ts'
 
 const lane = { view: 'orders', topic: 'orders', partition: 3 }
 const view = { view: 'orders' }
@@ -60,7 +60,7 @@ describe('names', () => {
     for (const metrics of [worker, server]) {
       expect(metrics.contentType).toContain('text/plain; version=0.0.4')
       const families = await familiesOf(metrics)
-      expect(valueOf(families, 'tilefold_build_info', { version: '1.2.3' })).toBe(1)
+      expect(numberOf(families, 'tilefold_build_info', { version: '1.2.3' })).toBe(1)
       for (const { name, type, help, samples } of families.values()) {
         expect(name).toMatch(/^(tilefold|process|nodejs)_[a-z_]+$/)
         expect(name.endsWith('_total'), name).toBe(type === 'counter')
@@ -80,8 +80,8 @@ describe('names', () => {
     const options = { version: '1', clock: () => 0 }
     const [one, other] = [createWorkerMetrics(options), createWorkerMetrics(options)]
     one.fenced('orders')
-    expect(valueOf(await familiesOf(one), 'tilefold_fenced_writes_total', view)).toBe(1)
-    expect(valueOf(await familiesOf(other), 'tilefold_fenced_writes_total', view)).toBeUndefined()
+    expect(numberOf(await familiesOf(one), 'tilefold_fenced_writes_total', view)).toBe(1)
+    expect(numberOf(await familiesOf(other), 'tilefold_fenced_writes_total', view)).toBeUndefined()
   })
 })
 
@@ -89,7 +89,7 @@ describe('a lane', () => {
   it('counts from where its owner took it, each record once, and conserves them', async () => {
     const metrics = createWorkerMetrics({ version: '1', clock: () => 0 })
     metrics.laneCounted(lane, totals({ applied: 1000, duplicate: 10 }))
-    expect(valueOf(await familiesOf(metrics), 'tilefold_applied_events_total', view)).toBe(0)
+    expect(numberOf(await familiesOf(metrics), 'tilefold_applied_events_total', view)).toBe(0)
     metrics.laneCounted(lane, totals({ applied: 1100, duplicate: 20, late: 5, expired: 2, rejectedTime: 3 }))
     // It went back to its checkpoint, and folds the same records again and some more.
     metrics.laneCounted(lane, totals({ applied: 1050, duplicate: 15, late: 2, expired: 1 }))
@@ -100,7 +100,7 @@ describe('a lane', () => {
     )
     const families = await familiesOf(metrics)
     const of = (name: string, labels: Record<string, string> = view) =>
-      valueOf(families, `tilefold_${name}_events_total`, labels)
+      numberOf(families, `tilefold_${name}_events_total`, labels)
     expect(of('applied')).toBe(150)
     expect(of('duplicate')).toBe(10)
     expect(of('late', { ...view, reason: 'lateness' })).toBe(4)
@@ -125,7 +125,7 @@ describe('a lane', () => {
     metrics.laneLeft({ ...lane, partition: 0 })
     metrics.laneCounted({ ...lane, partition: 0 }, totals({ applied: 50 }))
     metrics.laneCounted({ ...lane, partition: 0 }, totals({ applied: 51 }))
-    expect(valueOf(await familiesOf(metrics), 'tilefold_applied_events_total', view)).toBe(21)
+    expect(numberOf(await familiesOf(metrics), 'tilefold_applied_events_total', view)).toBe(21)
   })
 
   it('grows older while nobody tells anything, and is not told of once it is left', async () => {
@@ -136,9 +136,9 @@ describe('a lane', () => {
     metrics.consumerLag('orders', 3, 17)
     nowMs = 130_000
     let families = await familiesOf(metrics)
-    expect(valueOf(families, 'tilefold_watermark_lag_seconds', laneLabels)).toBe(31)
-    expect(valueOf(families, 'tilefold_checkpoint_age_seconds', laneLabels)).toBe(40)
-    expect(valueOf(families, 'tilefold_consumer_lag_records', { topic: 'orders', partition: '3' })).toBe(17)
+    expect(numberOf(families, 'tilefold_watermark_lag_seconds', laneLabels)).toBe(31)
+    expect(numberOf(families, 'tilefold_checkpoint_age_seconds', laneLabels)).toBe(40)
+    expect(numberOf(families, 'tilefold_consumer_lag_records', { topic: 'orders', partition: '3' })).toBe(17)
     metrics.laneLeft(lane)
     metrics.partitionLeft('orders', 3)
     families = await familiesOf(metrics)
@@ -163,14 +163,14 @@ describe('freshness', () => {
       .map((each) => each.labels.le)
     expect(bounds[0]).toBe('0.001')
     expect(bounds.slice(-2)).toEqual(['600', '+Inf'])
-    const upTo = (le: string) => valueOf(families, `${name}_bucket`, { ...view, le })
+    const upTo = (le: string) => numberOf(families, `${name}_bucket`, { ...view, le })
     expect(upTo('0.001')).toBe(1001)
     expect(upTo('0.1')).toBe(1001)
     expect(upTo('0.25')).toBe(1031)
     expect(upTo('600')).toBe(1031)
     expect(upTo('+Inf')).toBe(1033)
-    expect(valueOf(families, `${name}_count`, view)).toBe(1033)
-    expect(valueOf(families, `${name}_sum`, view)).toBeCloseTo(1 + 6 + 1202, 9)
+    expect(numberOf(families, `${name}_count`, view)).toBe(1033)
+    expect(numberOf(families, `${name}_sum`, view)).toBeCloseTo(1 + 6 + 1202, 9)
   })
 
   it('has bounds that print as people write them', () => {
@@ -202,9 +202,9 @@ describe('what is told', () => {
     metrics.freshness('a"b\\c\nd', 1, 1)
     metrics.deadLetters('a"b\\c\nd', 'json', 1)
     const families = await familiesOf(metrics)
-    expect(valueOf(families, 'tilefold_feature_freshness_seconds_count', { view: 'a\\"b\\\\c\\nd' })).toBe(1)
+    expect(numberOf(families, 'tilefold_feature_freshness_seconds_count', { view: 'a\\"b\\\\c\\nd' })).toBe(1)
     const labels = { topic: 'a\\"b\\\\c\\nd', reason: 'json' }
-    expect(valueOf(families, 'tilefold_dead_letter_events_total', labels)).toBe(1)
+    expect(numberOf(families, 'tilefold_dead_letter_events_total', labels)).toBe(1)
   })
 })
 
@@ -217,8 +217,8 @@ describe('a server', () => {
     const families = await familiesOf(metrics)
     const name = 'tilefold_feature_request_duration_seconds'
     const ok = { route: '/v1/features', status: '2xx' }
-    expect(valueOf(families, `${name}_bucket`, { ...ok, le: '0.00005' })).toBe(1)
-    expect(valueOf(families, `${name}_count`, ok)).toBe(2)
-    expect(valueOf(families, `${name}_count`, { route: '/v1/features', status: '4xx' })).toBe(1)
+    expect(numberOf(families, `${name}_bucket`, { ...ok, le: '0.00005' })).toBe(1)
+    expect(numberOf(families, `${name}_count`, ok)).toBe(2)
+    expect(numberOf(families, `${name}_count`, { route: '/v1/features', status: '4xx' })).toBe(1)
   })
 })

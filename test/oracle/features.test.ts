@@ -177,6 +177,13 @@ describe('exact numbers', () => {
     expect(ask(planOf(['sum'], 'int64'), now(-max, -2n))).toEqual({ rows: 2, sum: [null, 'overflow'] })
   })
 
+  it("joins the bits of integers, those of negative ones in two's complement", () => {
+    const plan = planOf(['bit_or', 'bit_and'], 'int64')
+    expect(ask(plan, now(0b1100n, null, 0b0110n))).toEqual({ rows: 3, bit_or: 0b1110n, bit_and: 0b0100n })
+    expect(ask(plan, now(-8n, 3n))).toEqual({ rows: 2, bit_or: -5n, bit_and: 0n })
+    expect(ask(plan, now(null))).toEqual({ rows: 1, bit_or: [null, 'empty'], bit_and: [null, 'empty'] })
+  })
+
   it('answers decimals as text with their scale, up to 38 digits', () => {
     const most = 10n ** 38n - 1n
     const plan = planOf(['sum', 'mean', 'min', 'max'], 'decimal', { scale: 2 })

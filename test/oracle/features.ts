@@ -93,6 +93,10 @@ function aggregate(
       return shown(extreme(events, column, -1), column)
     case 'max':
       return shown(extreme(events, column, 1), column)
+    case 'bit_or':
+      return events.map((event) => valueIn(event, column) as bigint).reduce((a, b) => a | b)
+    case 'bit_and':
+      return events.map((event) => valueIn(event, column) as bigint).reduce((a, b) => a & b)
     case 'first':
       return shown(valueIn(inOrder(events, state)[0]!, column), column)
     case 'last':

@@ -45,6 +45,7 @@ export function naiveTiles(applied: readonly NaiveEvent[], state: StatePlan, fro
 export type NaivePartial =
   | { kind: 'numeric'; count: number; sum?: Rational; squares?: Rational; min?: Value; max?: Value }
   | { kind: 'edge'; event: NaiveEvent | undefined; value: Value }
+  | { kind: 'bits'; value: bigint | null }
 
 /** One partial of a tile, exact. Minimum and maximum are null where no cell is filled. */
 export function naivePartial(events: readonly NaiveEvent[], state: StatePlan, partial: PartialPlan): NaivePartial {
@@ -54,6 +55,11 @@ export function naivePartial(events: readonly NaiveEvent[], state: StatePlan, pa
     const ordered = inOrder(filled, state)
     const event = partial.last ? ordered[ordered.length - 1] : ordered[0]
     return { kind: 'edge', event, value: event === undefined ? null : valueIn(event, column) }
+  }
+  if (partial.kind === 'bits') {
+    const cells = filled.map((event) => valueIn(event, column) as bigint)
+    const value = cells.reduce((a, b) => (partial.and ? a & b : a | b), partial.and ? -1n : 0n)
+    return { kind: 'bits', value: cells.length > 0 ? value : null }
   }
   const sorted = filled.map((event) => valueIn(event, column)).sort((a, b) => compareValues(a, b, column.type))
   return {

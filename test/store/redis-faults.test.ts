@@ -155,7 +155,7 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
     const { token } = await store.takeLane(LANE, 'a')
     for (let i = 0; i < 10; i++) {
       const write = store.write(LANE, token, i, { rows: [rowOf('k', i, i)], flushingTo: i })
-      await server.client.client('KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+      await server.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
       expect(await write).toBe('ok')
     }
     expect(await store.readLane(LANE)).toMatchObject({ sequence: 10 })

@@ -31,6 +31,7 @@ const NUMERIC_OPS: readonly FeatureOp[] = [
   'first',
   'last',
 ]
+const WHOLE_OPS: readonly FeatureOp[] = [...NUMERIC_OPS, 'bit_or', 'bit_and']
 const TEXT_OPS: readonly FeatureOp[] = ['count', 'first', 'last']
 
 /** `count(*)` over every window, and for each column some operations, each over some windows. */
@@ -48,7 +49,7 @@ export function drawFeatures(
     type: 'int64',
   }))
   for (const [index, column] of columns.entries()) {
-    const ops = someOf(random, column.type === 'utf8' ? TEXT_OPS : NUMERIC_OPS)
+    const ops = someOf(random, opsOf(column.type))
     for (const op of ops) {
       const type = typeOf(op, column)
       const fallback = op !== 'count' && random.chance(0.1) ? defaultFor(type, column.scale ?? 0) : undefined
@@ -68,27 +69,38 @@ export function drawFeatures(
   return { partials, features }
 }
 
-/** The column's partial that the operation reads: one numeric with all that is asked of it, and one per edge. */
+function opsOf(type: ValueType): readonly FeatureOp[] {
+  return type === 'utf8' ? TEXT_OPS : type === 'int64' ? WHOLE_OPS : NUMERIC_OPS
+}
+
+/** The column's partial that the operation reads: one numeric with all that is asked of it, one per edge, one per bits. */
 function partialFor(partials: PartialPlan[], column: number, op: FeatureOp, ops: readonly FeatureOp[]): number {
   const isEdge = op === 'first' || op === 'last'
+  const isBits = op === 'bit_or' || op === 'bit_and'
   const found = partials.findIndex(
     (each) =>
       each.column === column &&
-      (isEdge ? each.kind === 'edge' && each.last === (op === 'last') : each.kind === 'numeric'),
+      (isEdge
+        ? each.kind === 'edge' && each.last === (op === 'last')
+        : isBits
+          ? each.kind === 'bits' && each.and === (op === 'bit_and')
+          : each.kind === 'numeric'),
   )
   if (found >= 0) return found
   const spread = ops.some((each) => each.startsWith('var') || each.startsWith('stddev'))
   partials.push(
     isEdge
       ? { kind: 'edge', column, last: op === 'last' }
-      : {
-          kind: 'numeric',
-          column,
-          sum: spread || ops.includes('sum') || ops.includes('mean'),
-          squares: spread,
-          min: ops.includes('min'),
-          max: ops.includes('max'),
-        },
+      : isBits
+        ? { kind: 'bits', column, and: op === 'bit_and' }
+        : {
+            kind: 'numeric',
+            column,
+            sum: spread || ops.includes('sum') || ops.includes('mean'),
+            squares: spread,
+            min: ops.includes('min'),
+            max: ops.includes('max'),
+          },
   )
   return partials.length - 1
 }

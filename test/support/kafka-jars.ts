@@ -4,7 +4,9 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync, writeFileSync }
 import path from 'node:path'
 
 const VERSION = '4.2.1'
-const CACHE = path.resolve(import.meta.dirname, '../../node_modules/.cache/tilefold')
+/** Compiled, for the bench, this file is a folder further down. */
+const ROOT = path.resolve(import.meta.dirname, import.meta.filename.endsWith('.ts') ? '../..' : '../../..')
+const CACHE = path.join(ROOT, 'node_modules/.cache/tilefold')
 const JARS = path.join(CACHE, `kafka-${VERSION}`)
 
 const POM = `<project xmlns="http://maven.apache.org/POM/4.0.0">

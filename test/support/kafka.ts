@@ -227,7 +227,7 @@ function makeCertificate(folder: string): string {
 
 function formatNode(node: Node): void {
   const user = ['--add-scram', 'SCRAM-SHA-256=[name=alice,password=alice-secret]']
-  const args = ['format', '-t', node.clusterId, '-c', node.file, ...(node.secure ? user : [])]
+  const args = ['format', `--cluster-id=${node.clusterId}`, '-c', node.file, ...(node.secure ? user : [])]
   const main = ['-XX:TieredStopAtLevel=1', '-cp', kafkaClassPath(), 'kafka.tools.StorageTool']
   execFileSync('java', [...main, ...args], { stdio: 'pipe' })
 }

@@ -1,0 +1,145 @@
+// The delta in entity order: every dirty entity finds its slots and raw events in one piece.
+import { RAW_OP_AT } from '../layout'
+import { rawBytes, slotBytes } from '../plan'
+import { allocate, release, resetScratch, scratch } from '../arena'
+import { NO_ENTITY, clearEvents, compareEvents, eventsAt, eventsEnd, textAt } from '../events'
+import { Dirty, clearDirty, dirty, dirtyAt, dirtyCount, lanesAt } from '../entities'
+import { ENTITY_MASK, clearSlots, slotsAt, slotsEnd } from '../slots'
+
+let slotOrderAt: usize = 0
+let slotOrderBytes: usize = 0
+let eventOrderAt: usize = 0
+let eventOrderBytes: usize = 0
+/** Dirty entities in the order of their lanes. */
+let laneOrderAt: usize = 0
+let laneOrderBytes: usize = 0
+
+/** Groups slots and raw events by entity (counting sort, arrival order kept) and entities by lane. */
+export function sortDelta(lanes: i32): void {
+  for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
+    dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK).slotCount++
+  }
+  for (let event = rawBytes; event < eventsEnd; event += rawBytes) {
+    const entity = load<u32>(eventsAt + event, RAW_OP_AT)
+    if (entity != NO_ENTITY) dirtyOf(entity).eventCount++
+  }
+  let slots: u32 = 0
+  let events: u32 = 0
+  for (let i: u32 = 0; i < dirtyCount; i++) {
+    const entry = dirty(i)
+    entry.lane = load<u32>(lanesAt + ((entry.entity as usize) << 2))
+    entry.slotStart = slots
+    entry.eventStart = events
+    slots += entry.slotCount
+    events += entry.eventCount
+    entry.slotCount = 0
+    entry.eventCount = 0
+  }
+  slotOrderAt = room(slotOrderAt, slotOrderBytes, (slots as usize) << 2)
+  slotOrderBytes = max(slotOrderBytes, (slots as usize) << 2)
+  eventOrderAt = room(eventOrderAt, eventOrderBytes, (events as usize) << 2)
+  eventOrderBytes = max(eventOrderBytes, (events as usize) << 2)
+  for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
+    const entry = dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK)
+    store<u32>(slotOrderAt + ((entry.slotStart + entry.slotCount++) << 2), slot as u32)
+  }
+  for (let event = rawBytes; event < eventsEnd; event += rawBytes) {
+    const entity = load<u32>(eventsAt + event, RAW_OP_AT)
+    if (entity == NO_ENTITY) continue
+    const entry = dirtyOf(entity)
+    store<u32>(eventOrderAt + ((entry.eventStart + entry.eventCount++) << 2), event as u32)
+  }
+
+  laneOrderAt = room(laneOrderAt, laneOrderBytes, (dirtyCount as usize) << 2)
+  laneOrderBytes = max(laneOrderBytes, (dirtyCount as usize) << 2)
+  let placed: u32 = 0
+  if (lanes == 1) for (let i: u32 = 0; i < dirtyCount; i++) store<u32>(laneOrderAt + (i << 2), i)
+  else {
+    resetScratch()
+    const counts = scratch((lanes as usize) << 2)
+    memory.fill(counts, 0, (lanes as usize) << 2)
+    for (let i: u32 = 0; i < dirtyCount; i++) {
+      const at = counts + (dirty(i).lane << 2)
+      store<u32>(at, load<u32>(at) + 1)
+    }
+    for (let i = 0; i < lanes; i++) {
+      const at = counts + ((i as usize) << 2)
+      const count = load<u32>(at)
+      store<u32>(at, placed)
+      placed += count
+    }
+    for (let i: u32 = 0; i < dirtyCount; i++) {
+      const at = counts + (dirty(i).lane << 2)
+      store<u32>(laneOrderAt + (load<u32>(at) << 2), i)
+      store<u32>(at, load<u32>(at) + 1)
+    }
+  }
+}
+
+/** The `place`th dirty entity in lane order. */
+export function dirtyAtPlace(place: u32): Dirty {
+  return dirty(load<u32>(laneOrderAt + (place << 2)))
+}
+
+function dirtyOf(entity: u32): Dirty {
+  return dirty(load<u32>(dirtyAt + ((entity as usize) << 2)) - 1)
+}
+
+function room(at: usize, bytes: usize, wanted: usize): usize {
+  if (at != 0 && wanted <= bytes) return at
+  release(at, bytes)
+  return allocate(wanted)
+}
+
+/** The entity's slots in arrival order: u32 offsets, `entry.slotCount` of them. */
+@inline
+export function slotsOf(entry: Dirty): usize {
+  return slotOrderAt + ((entry.slotStart as usize) << 2)
+}
+
+/** The entity's raw events in their own order: u32 offsets, `entry.eventCount` of them. */
+export function eventsOf(entry: Dirty): usize {
+  const order = eventOrderAt + ((entry.eventStart as usize) << 2)
+  if (entry.eventCount > 1) sortEvents(order, entry.eventCount as i32)
+  return order
+}
+
+/** Empties the delta: everything in it is in rows that the store has. */
+export function clearDelta(): void {
+  clearSlots()
+  clearEvents()
+  clearDirty()
+}
+
+// Heap sort, in place: lists are short or already in order.
+
+function sortEvents(order: usize, count: i32): void {
+  let sorted = true
+  for (let i = 1; i < count && sorted; i++) sorted = eventOrder(load<u32>(order + ((i - 1) << 2)), load<u32>(order + (i << 2))) <= 0
+  if (sorted) return
+  for (let start = (count >> 1) - 1; start >= 0; start--) siftEvent(order, start, count)
+  for (let end = count - 1; end > 0; end--) {
+    const top = load<u32>(order)
+    store<u32>(order, load<u32>(order + ((end as usize) << 2)))
+    store<u32>(order + ((end as usize) << 2), top)
+    siftEvent(order, 0, end)
+  }
+}
+
+function siftEvent(order: usize, root: i32, end: i32): void {
+  const value = load<u32>(order + ((root as usize) << 2))
+  for (let child = 2 * root + 1; child < end; child = 2 * root + 1) {
+    const at = order + ((child as usize) << 2)
+    if (child + 1 < end && eventOrder(load<u32>(at, 4), load<u32>(at)) > 0) child++
+    const best = load<u32>(order + ((child as usize) << 2))
+    if (eventOrder(best, value) <= 0) break
+    store<u32>(order + ((root as usize) << 2), best)
+    root = child
+  }
+  store<u32>(order + ((root as usize) << 2), value)
+}
+
+@inline
+function eventOrder(a: u32, b: u32): i32 {
+  return compareEvents(eventsAt + (a as usize), textAt, eventsAt + (b as usize), textAt)
+}
