@@ -7,7 +7,10 @@ import type { Exposition } from '../observe/port.ts'
 import { Access } from '../serve/access.ts'
 import { createDeadLetterFile, type DeadLetters } from '../source/dead-letters.ts'
 import { createJsonDecoder } from '../source/json-messages.ts'
+import type { KafkaOptions } from '../source/kafka.ts'
 import { createKafkaConsumer } from '../source/kafka-consumer.ts'
+import { createKafkaDeadLetters } from '../source/kafka-dead-letters.ts'
+import { createKafkaProducer } from '../source/kafka-producer.ts'
 import { StreamJob, type StreamReport } from '../stream/job.ts'
 import { type Call, type Command, EXIT_OK } from './command.ts'
 import { kafkaOptionsOf } from './kafka-settings.ts'
@@ -68,7 +71,7 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
     const kafka = kafkaOptionsOf(settings, ({ level, message, facts }) => {
       log[level === 'info' ? 'debug' : level](message, facts)
     })
-    deadLetters = await openDeadLetters(settings, terminal.clock)
+    deadLetters = await openDeadLetters(settings, kafka, terminal.clock)
     const sessionTimeout = flags.sessionTimeout as string | undefined
     const consumer = createKafkaConsumer({
       ...kafka,
@@ -127,8 +130,13 @@ async function openEndpoint(settings: Settings, exposition: Exposition, job: Str
   return startEndpoint({ host, port, exposition, access: new Access(host, settings.text('token')), unready })
 }
 
-async function openDeadLetters(settings: Settings, clock: () => number): Promise<DeadLetters | undefined> {
-  const file = settings.text('dead_letter_file')
+async function openDeadLetters(
+  settings: Settings,
+  kafka: KafkaOptions,
+  clock: () => number,
+): Promise<DeadLetters | undefined> {
+  const [topic, file] = [settings.text('dead_letter_topic'), settings.text('dead_letter_file')]
+  if (topic !== undefined) return createKafkaDeadLetters(createKafkaProducer(kafka), topic)
   return file === undefined ? undefined : createDeadLetterFile(file, clock)
 }
 
