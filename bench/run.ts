@@ -17,10 +17,12 @@ import type { Row } from './contest.ts'
 import { fold } from './fold.ts'
 import { keys } from './keys.ts'
 import { merge } from './merge.ts'
+import { redis } from './redis-serve.ts'
 import { describeMachine, formatContest, formatSummary, type Report } from './report.ts'
 import { serve } from './serve.ts'
+import { stream } from './stream.ts'
 
-const CLAIMS: readonly Claim[] = [fold, keys, compact, merge, backfill, serve]
+const CLAIMS: readonly Claim[] = [fold, keys, compact, merge, backfill, serve, redis, stream]
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

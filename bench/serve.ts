@@ -30,9 +30,9 @@ import { Random } from './random.ts'
 import { AS_OF_MS, createTileWorkload, storedTiles, type TileWorkload, WINDOWS_MS } from './tiles.ts'
 import { createKeys, keyStrings, type Workload } from './workload.ts'
 
-const NAMESPACE = 'bench'
-const ENTITIES_PER_REQUEST = 100
-const LANES = 4
+export const NAMESPACE = 'bench'
+export const ENTITIES_PER_REQUEST = 100
+export const LANES = 4
 
 export const serve: Claim = {
   name: 'serve',
@@ -66,7 +66,7 @@ function clock(): number {
   return AS_OF_MS
 }
 
-async function fillStore(store: Store, plan: Plan, { entityCount, events }: TileWorkload): Promise<void> {
+export async function fillStore(store: Store, plan: Plan, { entityCount, events }: TileWorkload): Promise<void> {
   const rows = events.times.length
   const workload: Workload = { name: '', seed: 0, rows, entityCount, startMs: 0, tiles: 0, ...events }
   const batch = columnBatchOf(workload)
@@ -100,7 +100,11 @@ async function copyRows(store: Store, plan: Plan, bare: ReturnType<typeof open<B
 }
 
 /** Every entity's answer against aggregates that are computed from the tiles by plain JavaScript. */
-async function checkAnswers(reader: FeatureReader, keys: readonly string[], workload: TileWorkload): Promise<void> {
+export async function checkAnswers(
+  reader: FeatureReader,
+  keys: readonly string[],
+  workload: TileWorkload,
+): Promise<void> {
   const starts = WINDOWS_MS.map((lengthMs) => AS_OF_MS - lengthMs)
   const [got, wanted] = [new Checksum(), new Checksum()]
   for (let first = 0; first < keys.length; first += ENTITIES_PER_REQUEST) {
@@ -190,7 +194,7 @@ async function timeRequests(
   return [...pair('p50', p50s, 2), ...pair('p99', p99s, 3)]
 }
 
-function quantileOf(values: readonly number[], quantile: number): number {
+export function quantileOf(values: readonly number[], quantile: number): number {
   const sorted = [...values].sort((a, b) => a - b)
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * quantile))]!
 }

@@ -1,6 +1,6 @@
 /**
  * When to flush: at once when nothing was flushed lately, so that a single event is readable within milliseconds; and the
- * less often the longer a flush takes, so that flushing never takes more than a quarter of the time. Never later than the
+ * less often the longer a flush takes, so that flushing never takes more than half of the time. Never later than the
  * freshness that was asked for.
  */
 export class Pace {
@@ -29,4 +29,4 @@ export class Pace {
 }
 
 /** Time between flushes, in flushes. */
-const REST = 3
+const REST = 1

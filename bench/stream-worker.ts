@@ -1,0 +1,82 @@
+/** One worker as `tilefold run` makes it, with somebody who looks on: what came in, and what is stored. */
+import { createJsonDecoder } from '../src/source/json-messages.ts'
+import { createKafkaConsumer } from '../src/source/kafka-consumer.ts'
+import type { StreamConsumer } from '../src/source/stream.ts'
+import type { Store } from '../src/store/port.ts'
+import { StreamJob } from '../src/stream/job.ts'
+import { SOURCE, streamPlan } from './stream-events.ts'
+
+export interface WorkerSettings {
+  readonly brokers: readonly string[]
+  readonly topic: string
+  /** Of the rows, and the group's name. */
+  readonly namespace: string
+  readonly sessionTimeoutMs?: number
+}
+
+export interface Onlooker {
+  readonly onAssigned?: () => void
+  /** Before a batch is folded, and behind. */
+  readonly onBatch?: () => void
+  readonly onFolded?: (messages: number) => void
+  /** Everything of the partition before `position` is readable. */
+  readonly onStored?: (partition: number, position: number) => void
+}
+
+export async function startWorker(settings: WorkerSettings, store: Store, onlooker: Onlooker): Promise<StreamJob> {
+  const { brokers, topic, namespace, sessionTimeoutMs } = settings
+  const consumer = createKafkaConsumer({ brokers, groupId: namespace, topics: [topic], sessionTimeoutMs })
+  const job = await StreamJob.create({
+    plans: [await streamPlan()],
+    topics: new Map([[SOURCE, topic]]),
+    keyed: new Set([topic]),
+    consumer: watched(consumer, onlooker),
+    store,
+    namespace,
+    decoder: createJsonDecoder,
+    report: ({ level, event, log, message }) => {
+      if (level !== 'info') console.error(`worker: ${log} ${event}: ${message}`)
+    },
+  })
+  await job.start()
+  return job
+}
+
+function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded, onStored }: Onlooker): StreamConsumer {
+  return {
+    ended: inner.ended,
+    start: (handler) =>
+      inner.start({
+        async assigned(topic, partition, bounds) {
+          const position = await handler.assigned(topic, partition, bounds)
+          onAssigned?.()
+          return position
+        },
+        async messages(topic, partition, batch, next) {
+          onBatch?.()
+          await handler.messages(topic, partition, batch, next)
+          onFolded?.(batch.length)
+        },
+        revoked: (partitions) => handler.revoked(partitions),
+      }),
+    commit(topic, partition, position, metadata) {
+      onStored?.(partition, position)
+      return inner.commit(topic, partition, position, metadata)
+    },
+    restart: (topic, partition, delayMs) => inner.restart(topic, partition, delayMs),
+    stop: () => inner.stop(),
+  }
+}
+
+/** How far each partition is readable; `total` of a topic that starts at offset 0. */
+export class StoredPositions {
+  readonly #positions = new Map<number, number>()
+
+  set(partition: number, position: number): void {
+    this.#positions.set(partition, position)
+  }
+
+  get total(): number {
+    return [...this.#positions.values()].reduce((sum, position) => sum + position, 0)
+  }
+}
