@@ -40,6 +40,8 @@ if (options.help) {
   for (const claim of CLAIMS) console.log(`  ${claim.name.padEnd(10)}${claim.about}`)
 } else {
   await main()
+  // Clients of servers that were killed on purpose would keep the process until they give up.
+  process.exit()
 }
 
 async function main(): Promise<void> {
