@@ -72,15 +72,21 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
 
   it('reads and writes lanes on every node, and tells of the servers', async () => {
     const store = openStore()
-    const lanes = Array.from({ length: 12 }, freshLane)
-    const nodes = new Set<number>()
+    // Four lanes on each of the three masters.
+    const lanes: LaneName[] = []
+    const lanesOn = new Map<number, number>()
+    while (lanes.length < 12) {
+      const lane = freshLane()
+      const { port } = await masterOf(lane)
+      if (lanesOn.get(port) === 4) continue
+      lanesOn.set(port, (lanesOn.get(port) ?? 0) + 1)
+      lanes.push(lane)
+    }
     for (const [i, lane] of lanes.entries()) {
-      nodes.add((await masterOf(lane)).port)
       const { token } = await store.takeLane(lane, 'a')
       const rows = Array.from({ length: 90 }, (_, j) => rowOf(`k${j}`, 1, i))
       expect(await store.write(lane, token, 0, { rows, flushingTo: 1 })).toBe('ok')
     }
-    expect(nodes.size).toBe(3)
     const reads = Array.from({ length: 900 }, (_, i) => ({ lane: lanes[i % 12], key: Buffer.from(`k${i % 95}`) }))
     const seen: [number, number | undefined][] = []
     await store.readRows(reads, (index, bytes) => seen.push([index, bytes?.[20]]))
