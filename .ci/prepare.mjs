@@ -1,7 +1,7 @@
 // Makes `npm start`, `npm test` and `npm run bench` work on a fresh clone: installs what the lock file names when it isn't
 // there, and builds what is missing or older than its sources.
 import { execSync } from 'node:child_process'
-import { existsSync, readdirSync, statSync } from 'node:fs'
+import { existsSync, lstatSync, readdirSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -24,8 +24,13 @@ function isStale(output, ...inputs) {
   return !existsSync(join(root, output)) || statSync(join(root, output)).mtimeMs < newest(...inputs)
 }
 
-if (isStale('node_modules/.package-lock.json', 'package-lock.json')) run('npm ci --no-audit --no-fund --prefer-offline')
+// Installed packages that are linked from elsewhere are not ours to replace.
+const isLinked = lstatSync(join(root, 'node_modules'), { throwIfNoEntry: false })?.isSymbolicLink() ?? false
+if (!isLinked && isStale('node_modules/.package-lock.json', 'package-lock.json'))
+  run('npm ci --no-audit --no-fund --prefer-offline')
 if (isStale('dist/core.debug.wasm', 'assembly', 'asconfig.json')) run('npm run --silent build:wasm')
-if (isStale('dist/.built', 'src', 'bench', 'fixtures', 'assembly/layout.ts', 'tsconfig.json', 'package.json')) {
+// bench/ starts its servers with some of test/support, so tsc compiles that as well.
+const sources = ['src', 'bench', 'fixtures', 'test/support', 'assembly/layout.ts', 'tsconfig.json', 'package.json']
+if (isStale('dist/.built', ...sources)) {
   run('npm run --silent build:ts')
 }

@@ -54,6 +54,9 @@ const PHYSICAL: Record<PhysicalType, number> = {
 
 const UNITS: Record<TimeUnit, number> = { s: UNIT_S, ms: UNIT_MS, us: UNIT_US, ns: UNIT_NS, day: UNIT_DAY }
 
+/** The part of the core that a batch is written into. */
+export type InputRegion = Pick<CoreExports, 'memory' | 'reserveInput'>
+
 /** Where a written batch stands. */
 export interface WrittenBatch {
   readonly columns: number
@@ -116,7 +119,7 @@ function expectRoom(name: string, what: string, got: number, expected: number, r
 }
 
 /** Copies the batch into the input region. Addresses are good until the region is reserved again. Throws BATCH_INVALID. */
-export function writeBatch(core: CoreExports, columns: readonly Column[], batch: ColumnBatch): WrittenBatch {
+export function writeBatch(core: InputRegion, columns: readonly Column[], batch: ColumnBatch): WrittenBatch {
   const n = batch.length
   const pieces: { bytes: Uint8Array; at: number }[] = []
   let end = columns.length * COLUMN_BYTES

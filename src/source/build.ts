@@ -60,18 +60,24 @@ class Validity {
   }
 }
 
-class Float64Builder implements ColumnBuilder {
+/** What all builders have: their input, and which of its rows are present. */
+abstract class Builder implements ColumnBuilder {
   readonly input: InputColumn
-  private readonly rows: number
-  private readonly validity: Validity
-  private cells: Float64Array
+  protected readonly rows: number
+  protected readonly validity: Validity
 
   constructor(input: InputColumn, rows: number) {
     this.input = input
     this.rows = rows
     this.validity = new Validity(rows)
-    this.cells = new Float64Array(rows)
   }
+
+  abstract set(row: number, value: unknown): boolean
+  abstract finish(length: number): Column
+}
+
+class Float64Builder extends Builder {
+  private cells = new Float64Array(this.rows)
 
   set(row: number, value: unknown): boolean {
     if (value === null || value === undefined) {
@@ -94,21 +100,10 @@ class Float64Builder implements ColumnBuilder {
 }
 
 /** int64, and timestamps as int64 milliseconds. */
-class Int64Builder implements ColumnBuilder {
-  readonly input: InputColumn
-  private readonly rows: number
-  private readonly validity: Validity
-  private cells: BigInt64Array
+class Int64Builder extends Builder {
+  private cells = new BigInt64Array(this.rows)
   /** The same cells as halves: a number needs no bigint on its way. */
-  private halves: Int32Array
-
-  constructor(input: InputColumn, rows: number) {
-    this.input = input
-    this.rows = rows
-    this.validity = new Validity(rows)
-    this.cells = new BigInt64Array(rows)
-    this.halves = new Int32Array(this.cells.buffer)
-  }
+  private halves = new Int32Array(this.cells.buffer)
 
   set(row: number, value: unknown): boolean {
     if (value === null || value === undefined) {
@@ -142,26 +137,13 @@ class Int64Builder implements ColumnBuilder {
 const DIGITS_LIMIT = 1e15
 const SCALE_MAX = 22
 
-class DecimalBuilder implements ColumnBuilder {
-  readonly input: InputColumn
-  private readonly rows: number
-  private readonly scale: number
-  private readonly power: number
-  private readonly validity: Validity
+class DecimalBuilder extends Builder {
+  private readonly scale = this.input.scale ?? 0
+  private readonly power = this.scale <= SCALE_MAX ? 10 ** this.scale : 0
   /** Low and high half of each cell. */
-  private cells: BigInt64Array
+  private cells = new BigInt64Array(this.rows * 2)
   /** The same cells as quarters. */
-  private words: Int32Array
-
-  constructor(input: InputColumn, rows: number) {
-    this.input = input
-    this.rows = rows
-    this.scale = input.scale ?? 0
-    this.power = this.scale <= SCALE_MAX ? 10 ** this.scale : 0
-    this.validity = new Validity(rows)
-    this.cells = new BigInt64Array(rows * 2)
-    this.words = new Int32Array(this.cells.buffer)
-  }
+  private words = new Int32Array(this.cells.buffer)
 
   set(row: number, value: unknown): boolean {
     if (value === null || value === undefined) {
@@ -200,18 +182,8 @@ class DecimalBuilder implements ColumnBuilder {
   }
 }
 
-class BoolBuilder implements ColumnBuilder {
-  readonly input: InputColumn
-  private readonly rows: number
-  private readonly validity: Validity
-  private bits: Uint8Array
-
-  constructor(input: InputColumn, rows: number) {
-    this.input = input
-    this.rows = rows
-    this.validity = new Validity(rows)
-    this.bits = new Uint8Array((rows + 7) >> 3)
-  }
+class BoolBuilder extends Builder {
+  private bits = new Uint8Array((this.rows + 7) >> 3)
 
   set(row: number, value: unknown): boolean {
     if (value === null || value === undefined) this.validity.setNull(row)
@@ -234,20 +206,9 @@ const encoder = new TextEncoder()
 /** Below it a loop over the characters beats the call into the encoder. */
 const SHORT_TEXT = 64
 
-class TextBuilder implements ColumnBuilder {
-  readonly input: InputColumn
-  private readonly rows: number
-  private readonly validity: Validity
-  private bytes: Uint8Array
-  private offsets: Int32Array
-
-  constructor(input: InputColumn, rows: number) {
-    this.input = input
-    this.rows = rows
-    this.validity = new Validity(rows)
-    this.bytes = new Uint8Array(rows * 8)
-    this.offsets = new Int32Array(rows + 1)
-  }
+class TextBuilder extends Builder {
+  private bytes = new Uint8Array(this.rows * 8)
+  private offsets = new Int32Array(this.rows + 1)
 
   set(row: number, value: unknown): boolean {
     const start = this.offsets[row]!

@@ -1,67 +1,15 @@
 /** Compiles the column program's own module and runs programs over columns laid out as a host would. */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import {
-  COLUMN_BIT_OFFSET,
-  COLUMN_BYTES,
-  COLUMN_OFFSET_BASE,
-  COLUMN_OFFSETS,
-  COLUMN_PHYS,
-  COLUMN_UNIT,
-  COLUMN_VALID,
-  COLUMN_VALUES,
-  COLUMN_VALUES_BYTES,
-  PHYS_BOOL,
-  PHYS_DECIMAL128,
-  PHYS_FLOAT32,
-  PHYS_FLOAT64,
-  PHYS_INT8,
-  PHYS_INT16,
-  PHYS_INT32,
-  PHYS_INT64,
-  PHYS_UINT8,
-  PHYS_UINT16,
-  PHYS_UINT32,
-  PHYS_UINT64,
-  PHYS_UTF8,
-  TYPE_BOOL,
-  TYPE_DEC,
-  TYPE_F64,
-  TYPE_I64,
-  UNIT_DAY,
-  UNIT_MS,
-  UNIT_NS,
-  UNIT_S,
-  UNIT_US,
-} from '../../assembly/layout.ts'
-import type { Column, PhysicalType, TimeUnit } from '../../src/model/columns.ts'
+import { TYPE_BOOL, TYPE_DEC, TYPE_F64, TYPE_I64 } from '../../assembly/layout.ts'
+import { type InputRegion, writeBatch } from '../../src/engine/batch.ts'
+import type { Column } from '../../src/model/columns.ts'
+import type { Cell } from './expr-naive.ts'
 
-const PHYSICAL: Record<PhysicalType, number> = {
-  bool: PHYS_BOOL,
-  int8: PHYS_INT8,
-  int16: PHYS_INT16,
-  int32: PHYS_INT32,
-  int64: PHYS_INT64,
-  uint8: PHYS_UINT8,
-  uint16: PHYS_UINT16,
-  uint32: PHYS_UINT32,
-  uint64: PHYS_UINT64,
-  float32: PHYS_FLOAT32,
-  float64: PHYS_FLOAT64,
-  decimal128: PHYS_DECIMAL128,
-  utf8: PHYS_UTF8,
-}
-
-const UNITS: Record<TimeUnit, number> = { ms: UNIT_MS, s: UNIT_S, us: UNIT_US, ns: UNIT_NS, day: UNIT_DAY }
-
-/** A cell as tests compare it: decimals are scaled integers. */
-export type Cell = number | bigint | boolean | string | null
-
-interface Exports {
-  memory: WebAssembly.Memory
+interface Exports extends InputRegion {
   trapCode: WebAssembly.Global
   trapLine: WebAssembly.Global
-  reserve(bytes: number): number
+  reserveProgram(bytes: number): number
   run(program: number, programBytes: number, columns: number, n: number): void
   registerType(index: number): number
   registerData(index: number): number
@@ -71,13 +19,31 @@ interface Exports {
 }
 
 const ENTRY = `
-import { allocate, resetScratch } from '../assembly/arena'
+import { reallocate, resetScratch } from '../assembly/arena'
 import { register } from '../assembly/columns'
 import { evaluate } from '../assembly/expr'
 
 export { trapCode, trapLine } from '../assembly/arena'
 
-export function reserve(bytes: usize): usize { return allocate(bytes) }
+let inputAt: usize = 0
+let inputBytes: usize = 0
+let programAt: usize = 0
+let programBytes: usize = 0
+
+export function reserveInput(bytes: usize, _keep: usize): usize {
+  if (bytes > inputBytes) {
+    inputAt = reallocate(inputAt, inputBytes, bytes)
+    inputBytes = bytes
+  }
+  return inputAt
+}
+export function reserveProgram(bytes: usize): usize {
+  if (bytes > programBytes) {
+    programAt = reallocate(programAt, programBytes, bytes)
+    programBytes = bytes
+  }
+  return programAt
+}
 export function run(program: usize, programBytes: usize, columns: usize, n: i32): void {
   resetScratch()
   evaluate(program, programBytes, columns, n)
@@ -113,61 +79,25 @@ export function compileExprModule(): WebAssembly.Module {
 
 export class ExprModule {
   readonly exports: Exports
-  #start = 0
-  #at = 0
-  #end = 0
 
   constructor(module: WebAssembly.Module) {
     this.exports = new WebAssembly.Instance(module, {}).exports as unknown as Exports
   }
 
-  /** Copies bytes into a block of the module, `pad` bytes behind a 16-byte boundary, and returns their address. */
-  put(bytes: Uint8Array, pad = 0): number {
-    const size = (bytes.length + pad + 31) & ~15
-    if (this.#at + size > this.#end) {
-      const block = Math.max(size, 1 << 23)
-      this.#start = this.exports.reserve(block) >>> 0
-      this.#at = this.#start
-      this.#end = this.#at + block
-    }
-    const address = this.#at + pad
-    this.#at += size
-    new Uint8Array(this.exports.memory.buffer).set(bytes, address)
-    return address
-  }
-
-  /** Forgets what `put` placed; the block is used again. */
-  reset(): void {
-    this.#at = this.#start
-  }
-
-  /** Lays out a column as the engine does; returns its descriptor. */
-  describe(column: Column, length: number): Uint8Array {
-    const view = new DataView(new ArrayBuffer(COLUMN_BYTES))
-    const set = (at: number, value: number) => view.setUint32(at, value, true)
-    set(COLUMN_PHYS, PHYSICAL[column.type])
-    if (column.type === 'utf8') {
-      const offsets = column.offsets!
-      const base = offsets[0]!
-      const bytes = column.values.subarray(base, offsets[length]!)
-      set(COLUMN_VALUES, this.put(bytes, 3))
-      set(COLUMN_VALUES_BYTES, bytes.length)
-      set(COLUMN_OFFSETS, this.put(new Uint8Array(offsets.buffer, offsets.byteOffset, (length + 1) * 4)))
-      set(COLUMN_OFFSET_BASE, base)
-    } else {
-      set(COLUMN_VALUES, this.put(column.values))
-      set(COLUMN_VALUES_BYTES, column.values.length)
-    }
-    if (column.validity) set(COLUMN_VALID, this.put(column.validity, 1))
-    set(COLUMN_BIT_OFFSET, column.bitOffset ?? 0)
-    set(COLUMN_UNIT, column.unit === undefined ? 0 : UNITS[column.unit])
-    return new Uint8Array(view.buffer)
-  }
-
   run(program: Uint8Array, columns: readonly Column[], length: number): void {
-    const descriptors = new Uint8Array(Math.max(1, columns.length) * COLUMN_BYTES)
-    for (const [i, column] of columns.entries()) descriptors.set(this.describe(column, length), i * COLUMN_BYTES)
-    this.exports.run(this.put(program, 4), program.length, this.put(descriptors), length)
+    this.runAt(program, this.write(columns, length), length)
+  }
+
+  /** Lays out columns as the engine does; returns the address of their descriptors, good until the next call. */
+  write(columns: readonly Column[], length: number): number {
+    return writeBatch(this.exports, columns, { length, columns, positions: 0 }).columns
+  }
+
+  /** Runs a program over descriptors that `write` placed. */
+  runAt(program: Uint8Array, descriptors: number, length: number): void {
+    const at = this.exports.reserveProgram(program.length) >>> 0
+    new Uint8Array(this.exports.memory.buffer).set(program, at)
+    this.exports.run(at, program.length, descriptors, length)
   }
 
   /** Cells of a register, nulls as null. Asserts what registers promise: clean masks, bools of 0 and 1, no -0. */

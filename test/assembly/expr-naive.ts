@@ -2,7 +2,9 @@
  * SQL expressions the obvious way: one row, one operation, exact integers. Nothing here knows of registers, programs or the
  * compiler's types; every rule is written down again from the documentation of src/define/expression.ts.
  */
-import type { Cell } from './expr-harness.ts'
+
+/** A cell as tests compare it: decimals are scaled integers. */
+export type Cell = number | bigint | boolean | string | null
 
 export type NaiveType =
   | { readonly kind: 'int64' | 'float64' | 'bool' | 'utf8' }
@@ -150,6 +152,25 @@ export function order(left: Cell, leftType: NaiveType, right: Cell, rightType: N
     b = convert(right, rightType, type) as number
   }
   return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** A comparison, of the sign that `order` gave. */
+export function holds(operator: string, sign: number | null): Cell {
+  if (sign === null) return null
+  switch (operator) {
+    case '=':
+      return sign === 0
+    case '<>':
+      return sign !== 0
+    case '<':
+      return sign < 0
+    case '<=':
+      return sign <= 0
+    case '>':
+      return sign > 0
+    default:
+      return sign >= 0
+  }
 }
 
 export function and(cells: readonly Cell[]): Cell {

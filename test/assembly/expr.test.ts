@@ -1,14 +1,21 @@
 import { beforeAll, describe, expect, it } from 'vitest'
-import { COLUMN_VALUES, INSTRUCTION_BYTES, PROGRAM_HEADER_BYTES } from '../../assembly/layout.ts'
+import {
+  COLUMN_BYTES,
+  COLUMN_OFFSETS,
+  COLUMN_VALUES,
+  INSTRUCTION_BYTES,
+  PROGRAM_HEADER_BYTES,
+} from '../../assembly/layout.ts'
 import { ProgramBuilder } from '../../src/define/program.ts'
 import { project } from '../../src/define/projection.ts'
 import { ExpressionError, loadSqlParser } from '../../src/define/sql.ts'
 import type { SourceColumn } from '../../src/define/view.ts'
 import type { Column, TimeUnit } from '../../src/model/columns.ts'
 import { seededRandom } from '../support/random.ts'
-import { drawColumns, ExpressionDrawer, type TestColumn, type TestExpression } from './expr-cases.ts'
-import { type Cell, compileExprModule, ExprModule } from './expr-harness.ts'
-import { decimalOfFloat, floatOfDecimal } from './expr-naive.ts'
+import { drawColumns, type TestColumn } from './expr-columns.ts'
+import { ExpressionDrawer, type TestExpression } from './expr-drawer.ts'
+import { compileExprModule, ExprModule } from './expr-harness.ts'
+import { type Cell, decimalOfFloat, floatOfDecimal } from './expr-naive.ts'
 
 /** Raise for a longer hunt: FUZZ_SEEDS=100000 FUZZ_SEED=1 npx vitest run test/assembly/expr.test.ts */
 const SEEDS = Number(process.env.FUZZ_SEEDS ?? 1000)
@@ -28,7 +35,6 @@ function evaluate(columns: readonly TestColumn[], sql: readonly string[], length
   const declared = columns.map((each) => each.declared)
   const builder = new ProgramBuilder(declared)
   const registers = sql.map((each) => builder.root(project(each, declared).node))
-  module.reset()
   module.run(builder.bytes(), inputsOf(builder, columns), length)
   return registers.map((each) => module.read(each, length))
 }
@@ -87,7 +93,6 @@ describe('column programs', () => {
           break
         }
       }
-      module.reset()
       module.run(builder.bytes(), inputsOf(builder, columns), length)
       for (const { expression, register } of roots) {
         const expected: Cell[] = Array.from({ length }, (_, row) => expression.cell(row))
@@ -265,14 +270,12 @@ describe('loads', () => {
   it('point into the input where the two forms are the same', () => {
     const columns = [int64Column('i', [1n, 2n]), floatColumn('f', [1, 2]), decimalColumn('d', 2, [1n, 2n])]
     const builder = new ProgramBuilder(columns.map((each) => each.declared))
-    module.reset()
-    const descriptors = inputsOf(builder, columns).map((each) => module.describe(each, 2))
-    const program = builder.bytes()
-    const at = module.put(Buffer.concat(descriptors))
-    module.exports.run(module.put(program), program.length, at, 2)
-    for (const [i, descriptor] of descriptors.entries()) {
-      const values = new DataView(descriptor.buffer).getUint32(COLUMN_VALUES, true)
-      expect(module.exports.registerData(i), builder.inputs[i]!.name).toBe(values)
+    const descriptors = module.write(inputsOf(builder, columns), 2)
+    module.runAt(builder.bytes(), descriptors, 2)
+    const view = new DataView(module.exports.memory.buffer)
+    for (const [i, input] of builder.inputs.entries()) {
+      const values = view.getUint32(descriptors + i * COLUMN_BYTES + COLUMN_VALUES, true)
+      expect(module.exports.registerData(i), input.name).toBe(values)
       expect(module.exports.registerValid(i)).toBe(0)
     }
   })
@@ -287,17 +290,17 @@ describe('loads', () => {
       [0, 2, 2 ** 31 - 1, 6],
     ]) {
       const broken = new ExprModule(compiled)
-      const descriptor = broken.describe(
-        { name: 's', type: 'utf8', values: Buffer.from('abcdef'), offsets: Int32Array.from([0, 2, 4, 6]) },
-        3,
-      )
-      const address = broken.put(new Uint8Array(Int32Array.from(offsets).buffer))
-      new DataView(descriptor.buffer).setUint32(16, address, true)
-      const program = builder.bytes()
-      const at = broken.put(descriptor)
-      expect(() => broken.exports.run(broken.put(program), program.length, at, 3), String(offsets)).toThrow(
-        'unreachable',
-      )
+      const text: Column = {
+        name: 's',
+        type: 'utf8',
+        values: Buffer.from('abcdef'),
+        offsets: Int32Array.from([0, 2, 4, 6]),
+      }
+      const descriptor = broken.write([text], 3)
+      const { buffer } = broken.exports.memory
+      const at = new DataView(buffer).getUint32(descriptor + COLUMN_OFFSETS, true)
+      new Int32Array(buffer).set(offsets, at / 4)
+      expect(() => broken.runAt(builder.bytes(), descriptor, 3), String(offsets)).toThrow('unreachable')
       expect(broken.exports.trapCode.value).toBe(TRAP_ASSERT)
     }
   })
@@ -333,7 +336,6 @@ describe('damaged programs', () => {
         : PROGRAM_HEADER_BYTES + random.below(columns.length + 40) * INSTRUCTION_BYTES
       damaged[at] = random.chance(0.5) ? random.below(256) : random.pick([0, 1, 2, 40, 41, 255])
       const cut = random.chance(0.1) ? random.below(damaged.length) : damaged.length
-      module.reset()
       try {
         module.run(damaged.subarray(0, cut), inputsOf(builder, columns), 20)
       } catch (error) {

@@ -4,7 +4,8 @@ import { printExpression } from '../../src/define/print.ts'
 import { project } from '../../src/define/projection.ts'
 import { ExpressionError, loadSqlParser, parseExpression } from '../../src/define/sql.ts'
 import type { SourceColumn } from '../../src/define/view.ts'
-import { drawColumns, ExpressionDrawer } from '../assembly/expr-cases.ts'
+import { drawColumns } from '../assembly/expr-columns.ts'
+import { ExpressionDrawer } from '../assembly/expr-drawer.ts'
 import { seededRandom } from '../support/random.ts'
 
 beforeAll(loadSqlParser)
