@@ -34,11 +34,18 @@ export const KINDS = {
   history_lanes: { about: 'lanes of a new history', bounds: [1, 4096] },
 
   // Redis
-  redis_url: { about: 'redis:// or rediss:// address; several, by comma, of a cluster', secret: 'address' },
+  redis_url: {
+    about:
+      'redis:// or rediss:// address; several, by comma, of a cluster; redis+sentinel://host:port/name of Sentinels',
+    secret: 'address',
+  },
   redis_url_file: { about: 'file that holds redis_url', isPath: true },
   redis_username: { about: 'ACL user' },
   redis_password: { about: 'password of the ACL user, or of the server', secret: 'whole' },
   redis_password_file: { about: 'file that holds redis_password', isPath: true },
+  redis_sentinel_username: { about: 'ACL user of the Sentinels, where they have users of their own' },
+  redis_sentinel_password: { about: 'password of the Sentinels', secret: 'whole' },
+  redis_sentinel_password_file: { about: 'file that holds redis_sentinel_password', isPath: true },
   redis_tls: { about: 'TLS to Redis, also where the address says redis://', fallback: 'false', form: 'switch' },
   redis_cluster: { about: 'the address is of a node of a cluster', fallback: 'false', form: 'switch' },
 
@@ -61,6 +68,10 @@ export const KINDS = {
   max_flush_interval: { about: 'latest flush after an event, however busy', fallback: '1s', form: 'duration' },
   memory_budget: { about: 'memory for events under way and resident entities', fallback: '256MiB', form: 'bytes' },
   idle_timeout: { about: 'a partition silent for so long holds back no watermark', fallback: '1m', form: 'duration' },
+  ledger: {
+    about: 'how long each lane remembers when which position became readable; not at all unless told',
+    form: 'duration',
+  },
   dead_letter_topic: { about: 'topic for events that cannot be read' },
   dead_letter_file: { about: 'file for events that cannot be read, JSON lines', isPath: true },
   max_dead_ratio: { about: 'share of unreadable events above which a lane stops', fallback: '0.01', form: 'ratio' },
@@ -74,6 +85,8 @@ export const KINDS = {
   drain_delay: { about: 'served so long after /readyz fails', fallback: '0s', form: 'duration' },
   deadline: { about: 'a feature request is answered or failed within', fallback: '2s', form: 'duration' },
   max_in_flight: { about: 'feature requests under way; more are turned away', fallback: '256', bounds: [1, 100_000] },
+  row_cache: { about: 'memory for rows that were read, 0 for none', fallback: '0', form: 'bytes' },
+  row_cache_max_age: { about: 'a kept row is used for so long at most', fallback: '1s', form: 'duration' },
 
   // Logs
   log_level: { about: 'least level that is logged', fallback: 'info', choices: LOG_LEVELS },

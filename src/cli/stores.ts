@@ -1,11 +1,11 @@
 /** Which store the settings mean: Redis where there is an address, else the directory of this machine. */
 import type { Plan } from '../model/plan.ts'
-import type { LaneName, Store } from '../store/port.ts'
+import type { LaneName, SweptStore } from '../store/port.ts'
 import type { RedisStoreOptions } from '../store/redis.ts'
 import type { Settings } from './settings.ts'
 
 export interface OpenStore {
-  readonly store: Store
+  readonly store: SweptStore
   /** For people: `redis.example:6379`, `.tilefold`. */
   readonly where: string
   /** Directory that worker threads open for themselves; a shared store has none. */
@@ -48,7 +48,9 @@ async function openRedis(settings: Settings, plans: readonly Plan[]): Promise<Op
 export function redisOptionsOf(settings: Settings): RedisStoreOptions {
   return {
     urls: settings.list('redis_url'),
-    mode: settings.isOn('redis_cluster') ? 'cluster' : 'standalone',
+    mode: settings.isOn('redis_cluster') ? 'cluster' : undefined,
+    sentinelUsername: settings.text('redis_sentinel_username'),
+    sentinelPassword: settings.text('redis_sentinel_password'),
     username: settings.text('redis_username'),
     password: settings.text('redis_password'),
     tls: settings.isOn('redis_tls') ? {} : undefined,

@@ -3,6 +3,7 @@
  *
  *   d / namespace / stateHash / generation / lane / kind ...      everything of one lane stands together
  *                                                    c            checkpoint manifest: position + 1, sequence (u64 each)
+ *                                                    g            ledger segment: its number (u32)
  *                                                    l            lane record
  *                                                    r            row: the entity key's bytes
  *                                                    s            checkpoint segment: its hash
@@ -38,9 +39,10 @@ export function writeKey(key: Uint8Array | RowKey, target: Uint8Array, start: nu
   return start + key.prefix.length + key.entity.length
 }
 
-/** Prefixes of the four kinds of one lane's keys. */
+/** Prefixes of the kinds of one lane's keys. */
 export interface LaneKeys {
   readonly manifests: Buffer
+  readonly ledger: Buffer
   readonly record: Buffer
   readonly rows: Buffer
   readonly segments: Buffer
@@ -50,6 +52,7 @@ export function laneKeys(lane: LaneName): LaneKeys {
   const stem = `${['d', lane.namespace, lane.stateHash, `${lane.generation}`, lane.lane].map(partOf).join('/')}/`
   return {
     manifests: prefixOf(`${stem}c`),
+    ledger: prefixOf(`${stem}g`),
     record: prefixOf(`${stem}l`),
     rows: prefixOf(`${stem}r`),
     segments: prefixOf(`${stem}s`),
@@ -82,7 +85,36 @@ export function segmentOf(keys: LaneKeys, key: Buffer): string {
   return key.subarray(keys.segments.length).toString('hex')
 }
 
-/** The first key behind every key that starts with `prefix`, whose last byte is a letter. */
+export function ledgerKey(keys: LaneKeys, number: number): Buffer {
+  const key = Buffer.alloc(keys.ledger.length + 4)
+  key.set(keys.ledger)
+  key.writeUInt32BE(number, keys.ledger.length)
+  return key
+}
+
+/** What the keys of every lane of a namespace begin with. */
+export function lanesPrefix(namespace: string): Buffer {
+  return prefixOf(`d/${partOf(namespace)}/`)
+}
+
+/** What the keys of every layout of a namespace begin with. */
+export function layoutsPrefix(namespace: string): Buffer {
+  return prefixOf(`v/${partOf(namespace)}/`)
+}
+
+/** The lane that a key is of, and which kind of thing: a letter. */
+export function laneOfKey(key: Buffer): { readonly lane: LaneName; readonly stem: Buffer; readonly kind: string } {
+  let end = 0
+  for (let part = 0; part < 5; part++) end = key.indexOf('/', end) + 1
+  const [, namespace, stateHash, generation, lane] = key.subarray(0, end).toString().split('/')
+  return {
+    lane: { namespace: namespace!, stateHash: stateHash!, generation: Number(generation), lane: lane! },
+    stem: Buffer.from(key.subarray(0, end)),
+    kind: String.fromCharCode(key[end]!),
+  }
+}
+
+/** The first key behind every key that starts with `prefix`, whose last byte is a letter or `/`. */
 export function endOf(prefix: Buffer): Buffer {
   const end = Buffer.from(prefix)
   end[end.length - 1]! += 1

@@ -7,18 +7,24 @@ import { TilefoldError } from '../model/errors.ts'
 import type {
   Checkpoint,
   CheckpointManifest,
+  DropStep,
   LaneName,
   LaneRecord,
+  LaneSize,
   LaneToken,
   LaneWrite,
+  LedgerSegment,
+  LedgerWrite,
   RowRead,
-  Store,
   StoredRow,
+  SweptStore,
+  TakenLane,
   WriteOutcome,
 } from './port.ts'
 import {
   appliedOf,
   describeLane,
+  isOwn,
   judgeRead,
   judgeWrite,
   segmentHash,
@@ -26,6 +32,7 @@ import {
   withApplied,
   writtenRecord,
 } from './rules.ts'
+import { firstRows } from './sample.ts'
 
 /**
  * - `refuse`: the call fails and does nothing
@@ -42,11 +49,13 @@ export interface MemoryStoreOptions {
 }
 
 interface LaneState {
+  readonly lane: LaneName
   record: LaneRecord | undefined
   readonly rows: Map<string, Uint8Array>
   readonly segments: Map<string, Uint8Array>
   /** In the order written. */
   manifests: CheckpointManifest[]
+  readonly ledger: Map<number, Uint8Array>
   /** How to take back each write since the lane began, oldest first. */
   readonly undo: (() => void)[]
 }
@@ -55,7 +64,7 @@ export function createMemoryStore(options: MemoryStoreOptions = {}): MemoryStore
   return new MemoryStore(options)
 }
 
-export class MemoryStore implements Store {
+export class MemoryStore implements SweptStore {
   readonly writeBytesMax: number
   /** Calls made since the store began or was last healed. */
   calls = 0
@@ -146,6 +155,7 @@ export class MemoryStore implements Store {
       for (const row of change.rows ?? []) putRow(state.rows, row)
       for (const [hash, segment] of fresh) state.segments.set(hash, segment)
       if (change.checkpoint !== undefined) addManifest(state, change.checkpoint, fresh)
+      if (change.ledger !== undefined) putLedger(state.ledger, change.ledger)
       state.record = writtenRecord(state.record!, change)
       if (undo !== undefined) state.undo.push(undo)
       return 'ok'
@@ -192,6 +202,17 @@ export class MemoryStore implements Store {
     })
   }
 
+  async readLedger(lane: LaneName): Promise<readonly LedgerSegment[]> {
+    return this.#call(() => {
+      const segments = [...this.#lane(lane).ledger].sort(([a], [b]) => a - b)
+      return segments.map(([number, bytes]) => ({ number, bytes: new Uint8Array(bytes) }))
+    })
+  }
+
+  sampleRows(lanes: readonly LaneName[], count: number): Promise<readonly StoredRow[]> {
+    return this.#call(() => firstRows(this, lanes, count))
+  }
+
   async *scanRows(lane: LaneName): AsyncIterable<StoredRow> {
     const { rows } = this.#lane(lane)
     for (const text of [...rows.keys()].sort()) {
@@ -212,13 +233,49 @@ export class MemoryStore implements Store {
     })
   }
 
+  async listViews(namespace: string): Promise<string[]> {
+    const prefix = `${namespace}/`
+    const names = [...this.#layouts.keys()].filter((name) => name.startsWith(prefix))
+    return names.map((name) => name.slice(prefix.length)).sort()
+  }
+
+  async listLanes(namespace: string): Promise<LaneSize[]> {
+    return [...this.#lanes.values()]
+      .filter(({ lane, record, rows }) => lane.namespace === namespace && (record !== undefined || rows.size > 0))
+      .map(({ lane, rows }) => ({
+        lane,
+        rows: rows.size,
+        bytes: [...rows.values()].reduce((sum, bytes) => sum + bytes.length, 0),
+      }))
+  }
+
+  async *dropLanes(lanes: readonly TakenLane[]): AsyncIterable<DropStep> {
+    for (const { lane, token } of lanes) {
+      const { record, rows } = this.#lane(lane)
+      if (!isOwn(record, token)) {
+        yield { lane, keys: 0, end: 'taken' }
+        continue
+      }
+      this.#lanes.delete(describeLane(lane))
+      yield { lane, keys: rows.size + 1, end: 'gone' }
+    }
+  }
+
   async close(): Promise<void> {}
 
   #lane(lane: LaneName): LaneState {
     const name = describeLane(lane)
     let state = this.#lanes.get(name)
     if (state === undefined) {
-      state = { record: undefined, rows: new Map(), segments: new Map(), manifests: [], undo: [] }
+      state = {
+        lane,
+        record: undefined,
+        rows: new Map(),
+        segments: new Map(),
+        manifests: [],
+        ledger: new Map(),
+        undo: [],
+      }
       this.#lanes.set(name, state)
     }
     return state
@@ -264,6 +321,11 @@ function putRow(rows: Map<string, Uint8Array>, row: StoredRow): void {
   rows.set(text, applied > appliedOf(row.bytes) ? withApplied(row.bytes, applied) : new Uint8Array(row.bytes))
 }
 
+function putLedger(ledger: Map<number, Uint8Array>, { number, bytes, dropped }: LedgerWrite): void {
+  for (const each of dropped) ledger.delete(each)
+  ledger.set(number, new Uint8Array(bytes))
+}
+
 /** Adds a manifest and drops all but the last two, with the segments that neither names and that are not of this write. */
 function addManifest(state: LaneState, manifest: CheckpointManifest, fresh: ReadonlyMap<string, Uint8Array>): void {
   state.manifests = [...state.manifests, manifest].slice(-2)
@@ -274,12 +336,15 @@ function addManifest(state: LaneState, manifest: CheckpointManifest, fresh: Read
 function undoOf(state: LaneState, rows: readonly StoredRow[]): () => void {
   const { record, manifests } = state
   const segments = [...state.segments]
+  const ledger = [...state.ledger]
   const before = rows.map((row) => [textOf(row.key), state.rows.get(textOf(row.key))] as const)
   return () => {
     state.record = record
     state.manifests = manifests
     state.segments.clear()
     for (const [hash, segment] of segments) state.segments.set(hash, segment)
+    state.ledger.clear()
+    for (const [number, bytes] of ledger) state.ledger.set(number, bytes)
     for (const [text, bytes] of before) {
       if (bytes === undefined) state.rows.delete(text)
       else state.rows.set(text, bytes)

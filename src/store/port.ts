@@ -31,6 +31,8 @@ export interface LaneRecord {
   /** No row holds an event beyond it. Never decreases. */
   readonly flushingTo: number
   readonly layoutVersion: number
+  /** Number of the last request to forget that is done in this lane (registry/erase.ts); absent: none was. Never decreases. */
+  readonly erased?: number
 }
 
 /** Everything in one write lands together. Positions and versions only grow: the store keeps the higher of stored and given. */
@@ -43,6 +45,20 @@ export interface LaneWrite {
   /** Pieces of the checkpoint that a later write (or this one) names by hash. */
   readonly segments?: readonly Uint8Array[]
   readonly checkpoint?: CheckpointManifest
+  readonly erased?: number
+  readonly ledger?: LedgerWrite
+}
+
+/** A piece of the flush ledger (ingest/ledger.ts), whole: written again it changes nothing. */
+export interface LedgerSegment {
+  /** Segments count on from one to the next. */
+  readonly number: number
+  readonly bytes: Uint8Array
+}
+
+export interface LedgerWrite extends LedgerSegment {
+  /** Older segments that go. */
+  readonly dropped: readonly number[]
 }
 
 export interface StoredRow {
@@ -82,6 +98,19 @@ export interface RowRead {
   readonly key: Uint8Array
 }
 
+/** How a read goes that shall not wait for the last of its parts. */
+export interface ReadOptions {
+  /** Nobody wants the answer later than this; the store's own patience unless told. */
+  readonly deadlineMs?: number
+  /**
+   * Called once, instead of `sink`, for each read that failed: the others are answered. Without it one that fails, fails all.
+   * Where the store is one whole it may fail as a whole all the same.
+   */
+  readonly onMissing?: (index: number, cause: unknown) => void
+}
+
+export type RowSink = (index: number, bytes: Uint8Array | undefined) => void
+
 export interface Store {
   /** Rows and segments in one write should not exceed this by more than one row: how long the store may be busy with it. */
   readonly writeBytesMax: number
@@ -96,10 +125,10 @@ export interface Store {
   /** The newest checkpoint at or before `position` that is whole. */
   readCheckpoint(lane: LaneName, position: number): Promise<Checkpoint | undefined>
   /**
-   * One round trip. `sink` is called once per read, in order, with the stored bytes or undefined; the bytes are good only
-   * until `sink` returns.
+   * One round trip to each server that holds some of the rows. `sink` is called once per read as answers come, in any order, with
+   * the stored bytes or undefined; the bytes are good only until `sink` returns.
    */
-  readRows(reads: readonly RowRead[], sink: (index: number, bytes: Uint8Array | undefined) => void): Promise<void>
+  readRows(reads: readonly RowRead[], sink: RowSink, options?: ReadOptions): Promise<void>
   /**
    * As `readRows`, by the owner of a lane: rows and record are looked at in one atomic step, and `sink` is called only where
    * token and sequence are as expected.
@@ -111,11 +140,53 @@ export interface Store {
     keys: readonly Uint8Array[],
     sink: (index: number, bytes: Uint8Array | undefined) => void,
   ): Promise<WriteOutcome>
+  /** The lane's flush ledger, in the order of its segments. */
+  readLedger(lane: LaneName): Promise<readonly LedgerSegment[]>
   /** Every row of a lane, in key order: for inspection, parity and tests. */
   scanRows(lane: LaneName): AsyncIterable<{ key: Uint8Array; bytes: Uint8Array }>
+  /**
+   * Some rows of the lanes, at most `count`: a taste of what is there, at a price that does not grow with what else the store holds.
+   * It may find fewer than there are, or none.
+   */
+  sampleRows(lanes: readonly LaneName[], count: number): Promise<readonly StoredRow[]>
   /** The view's layout, a small versioned JSON value; undefined before first use. */
   readLayout(namespace: string, view: string): Promise<string | undefined>
   /** Replaces the layout if the stored one still equals `expected` (undefined = none yet); false when it does not. */
   writeLayout(namespace: string, view: string, expected: string | undefined, layout: string): Promise<boolean>
   close(): Promise<void>
+}
+
+// ---- the store as a whole: for gc, not for the walks -----------------------------------------------------------------------
+
+export interface LaneSize {
+  readonly lane: LaneName
+  readonly rows: number
+  /** Of rows alone: checkpoints and keys not counted. */
+  readonly bytes: number
+}
+
+export interface TakenLane {
+  readonly lane: LaneName
+  readonly token: LaneToken
+}
+
+/** - `gone`: nothing of the lane is left. `taken`: somebody else took it; what is left stays. */
+export interface DropStep {
+  readonly lane: LaneName
+  readonly keys: number
+  readonly end?: 'gone' | 'taken'
+}
+
+/** What a store that lasts can do beside the walks. May look at everything that it holds. */
+export interface SweptStore extends Store {
+  /** Views of a namespace that have a layout. */
+  listViews(namespace: string): Promise<string[]>
+  /** Every lane of a namespace of which anything is stored. */
+  listLanes(namespace: string): Promise<LaneSize[]>
+  /**
+   * Drops everything of lanes that the caller has taken, in steps that are short, each under the lane's token. Checkpoints go first, so
+   * that nobody goes on with half a lane, and the record goes last.
+   * Who stops in between leaves lanes that can be taken and dropped again.
+   */
+  dropLanes(lanes: readonly TakenLane[]): AsyncIterable<DropStep>
 }

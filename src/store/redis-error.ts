@@ -11,11 +11,12 @@ export type Trouble = 'passing' | 'refused' | 'ours'
 const PASSING_ANSWERS =
   /\b(LOADING|BUSY|CLUSTERDOWN|TRYAGAIN|MASTERDOWN|READONLY|NOREPLICAS|MOVED|ASK|UNBLOCKED)\b|Cluster redirections|max number of clients/
 const REFUSED_ANSWERS =
-  /^(NOPERM|NOAUTH|WRONGPASS|OOM|MISCONF|CROSSSLOT)\b|can't run this command|can't access|^ERR (AUTH|Client sent AUTH|invalid password|unknown command|DB index|Cluster support disabled|This instance has cluster support disabled)|command not allowed when used memory/i
+  /^(?:Sentinels: )?(NOPERM|NOAUTH|WRONGPASS|OOM|MISCONF|CROSSSLOT)\b|can't run this command|can't access|^ERR (AUTH|Client sent AUTH|invalid password|unknown command|DB index|Cluster support disabled|This instance has cluster support disabled)|command not allowed when used memory/i
 const CERTIFICATES = /CERT|SELF_SIGNED|UNABLE_TO_VERIFY|UNABLE_TO_GET|ERR_TLS|ERR_SSL/
 /** What ioredis says of a connection that is not there, or no longer. */
 const CONNECTIONS =
-  /Connection is closed|Connection is in|Reached the max retries|max retries per request|isn't writeable|isn't ready|None of startup nodes|Failed to refresh slots cache|Cluster is ended|Command aborted|Command timed out|Socket timeout|connect ETIMEDOUT|All sentinels are unreachable|Stream/i
+  /Connection is closed|Connection is in|Reached the max retries|max retries per request|isn't writeable|isn't ready|None of startup nodes|Failed to refresh slots cache|Cluster is ended|Command aborted|Command timed out|Socket timeout|connect ETIMEDOUT|^Sentinels: |Stream/i
+const CLOSED = /Connection is closed/
 
 export function troubleOf(error: unknown): Trouble {
   if (!(error instanceof Error) || error instanceof TilefoldError) return 'ours'
@@ -28,12 +29,13 @@ export function troubleOf(error: unknown): Trouble {
   return error.name === 'ReplyError' || 'command' in error ? 'refused' : 'ours'
 }
 
-/** The reply, or what was the matter with the last node that was tried. */
+/** The reply, or what was the matter with the last node or Sentinel that was tried. */
 export function textOf(error: Error): string {
   const last = (error as { lastNodeError?: Error }).lastNodeError
-  return last === undefined || last === null
-    ? error.message || `${(error as NodeJS.ErrnoException).code}`
-    : last.message
+  const text = last?.message ?? error.message
+  const [ofSentinels, why] = /^All sentinels are unreachable.*?(?: Last error: (.*))?$/s.exec(text) ?? []
+  if (ofSentinels !== undefined) return `Sentinels: ${!why || CLOSED.test(why) ? 'none can be reached' : why}`
+  return text || `${(error as NodeJS.ErrnoException).code}`
 }
 
 export function unavailable(verb: string, where: string, why: string, cause?: unknown): TilefoldError {
@@ -51,7 +53,7 @@ export function refusal(error: Error, verb: string, where: string): TilefoldErro
 
 function hintOf(text: string, code: string | undefined): string {
   if (/NOPERM|can't run this command|can't access/.test(text)) {
-    return '; the user needs EVAL, EVALSHA, MGET, GET, HMGET, SCAN, INFO and what the scripts run, on keys tf:*'
+    return '; the user needs EVAL, EVALSHA, MGET, GET, HMGET, HGETALL, SCAN, INFO and what the scripts run, on keys tf:*'
   }
   if (/WRONGPASS|NOAUTH|AUTH/.test(text)) return '; check the user and the password'
   if (/used memory|OOM/.test(text)) return '; nothing was written; give the server more memory, or shorten retention'

@@ -18,8 +18,8 @@ export interface Script {
 }
 
 /** In the order in which scripts return them and `recordOf` takes them. */
-const FIELDS = `'v', 'counter', 'nonce', 'sequence', 'marker', 'hash', 'flushing', 'layout'`
-export const RECORD_FIELDS = 8
+const FIELDS = `'v', 'counter', 'nonce', 'sequence', 'marker', 'hash', 'flushing', 'layout', 'erased'`
+export const RECORD_FIELDS = 9
 const VERSION = '1'
 /** What a script calls a record of another version. */
 export const UNKNOWN_VERSION = 'TILEFOLDVERSION'
@@ -50,8 +50,8 @@ end
 return reply`)
 
 /**
- * KEYS: record, catalogue, then rows, new segments, segments that must be there, segments to drop.
- * ARGV: see \`writeArguments\` in redis.ts; from 15 on the bytes of rows and new segments.
+ * KEYS: record, catalogue, ledger, then rows, new segments, segments that must be there, segments to drop.
+ * ARGV: see \`writeArguments\` in redis-lane.ts; from 18 on the bytes of rows and new segments, then the ledger segments to drop.
  *
  * Returns what to answer. Beside the port's outcomes: \`stale\` and the catalogue, where another one than expected stands;
  * \`missing\` and the number of a segment that is not there.
@@ -71,7 +71,7 @@ if changesCatalogue then
   local catalogue = redis.call('GET', KEYS[2]) or ''
   if catalogue ~= ARGV[13] then return {'stale', catalogue} end
   for i = 1, needed do
-    if redis.call('EXISTS', KEYS[2 + rows + segments + i]) == 0 then return {'missing', i} end
+    if redis.call('EXISTS', KEYS[3 + rows + segments + i]) == 0 then return {'missing', i} end
   end
 end
 
@@ -79,7 +79,7 @@ local flushing = tonumber(record[7])
 -- No stored row is beyond flushing_to, so only rows that are given as older need a look at the stored ones.
 local isReplay = tonumber(ARGV[8]) < flushing
 for i = 1, rows do
-  local key, bytes = KEYS[2 + i], ARGV[14 + i]
+  local key, bytes = KEYS[3 + i], ARGV[17 + i]
   if isReplay then
     local stored = redis.call('GETRANGE', key, 8, 15)
     if #stored == 8 and struct.unpack('<i8', stored) > struct.unpack('<i8', bytes, 9) then
@@ -89,16 +89,27 @@ for i = 1, rows do
   if ARGV[9] == '' then redis.call('SET', key, bytes) else redis.call('SET', key, bytes, 'PX', ARGV[9]) end
 end
 if changesCatalogue then
-  for i = 1, segments do redis.call('SET', KEYS[2 + rows + i], ARGV[14 + rows + i]) end
+  for i = 1, segments do redis.call('SET', KEYS[3 + rows + i], ARGV[17 + rows + i]) end
   redis.call('SET', KEYS[2], ARGV[14])
-  for i = 3 + rows + segments + needed, #KEYS do redis.call('UNLINK', KEYS[i]) end
+  for i = 4 + rows + segments + needed, #KEYS do redis.call('UNLINK', KEYS[i]) end
+end
+if ARGV[16] ~= '' then
+  redis.call('HSET', KEYS[3], ARGV[16], ARGV[17])
+  local first = 18 + rows + segments
+  if first <= #ARGV then redis.call('HDEL', KEYS[3], unpack(ARGV, first)) end
 end
 
 local marker, hash = record[5], record[6]
 if ARGV[5] ~= '' and tonumber(ARGV[5]) >= tonumber(marker) then marker, hash = ARGV[5], ARGV[6] end
 redis.call('HSET', KEYS[1], 'sequence', whole(sequence + 1), 'marker', marker, 'hash', hash,
   'flushing', whole(math.max(flushing, tonumber(ARGV[4]))), 'layout', whole(math.max(tonumber(record[8]), tonumber(ARGV[7]))))
+if tonumber(ARGV[15]) > tonumber(record[9] or '0') then redis.call('HSET', KEYS[1], 'erased', ARGV[15]) end
 return {'ok'}`)
+
+/** KEYS: record, then what goes. ARGV: counter, nonce. Returns how many went, or -1 where the lane is somebody else's. */
+export const DROP = script(`${READ_RECORD}
+if counter ~= tonumber(ARGV[1]) or record[3] ~= ARGV[2] then return -1 end
+return redis.call('UNLINK', unpack(KEYS, 2))`)
 
 /** KEYS: layout. ARGV: expected ('' = none), new, whether an attempt before this one may have landed. Returns 1 or 0. */
 export const WRITE_LAYOUT = script(`
@@ -120,12 +131,15 @@ redis.call('MGET', KEYS[1])
 redis.call('UNLINK', KEYS[1])
 redis.call('HSET', KEYS[1], 'a', '1')
 redis.call('HMGET', KEYS[1], 'a')
+redis.call('HDEL', KEYS[1], 'b')
 redis.call('UNLINK', KEYS[1])
 return 1`)
 
 /** A record as the scripts return it; undefined where there is none. Throws STORE_FORMAT. */
 export function recordOf(fields: readonly (Buffer | null)[], what: string): LaneRecord | undefined {
-  const [version, counter, nonce, sequence, marker, hash, flushing, layout] = fields.map((field) => field?.toString())
+  const [version, counter, nonce, sequence, marker, hash, flushing, layout, erased] = fields.map((field) =>
+    field?.toString(),
+  )
   if (version === undefined && counter === undefined) return undefined
   if (version !== VERSION) throw unknownVersion(what, version)
   const record = {
@@ -135,8 +149,16 @@ export function recordOf(fields: readonly (Buffer | null)[], what: string): Lane
     markerHash: hash!,
     flushingTo: Number(flushing),
     layoutVersion: Number(layout),
+    ...(erased === undefined ? {} : { erased: Number(erased) }),
   }
-  const numbers = [record.token.counter, record.sequence, record.marker, record.flushingTo, record.layoutVersion]
+  const numbers = [
+    Number(erased ?? 0),
+    record.token.counter,
+    record.sequence,
+    record.marker,
+    record.flushingTo,
+    record.layoutVersion,
+  ]
   if (nonce === undefined || hash === undefined || !numbers.every(Number.isSafeInteger)) {
     throw new TilefoldError('STORE_FORMAT', `cannot read ${what}: a field is missing or damaged`)
   }

@@ -1,4 +1,13 @@
-/** What a Redis server says about itself in INFO, which every user may read where CONFIG is forbidden. */
+/**
+ * Can a server be trusted with rows, and may we use it? It is asked in INFO, which every user may read where CONFIG is forbidden, and by
+ * running each command that the scripts run.
+ */
+import { TilefoldError } from '../model/errors.ts'
+import type { RedisCalls } from './redis-call.ts'
+import type { RedisNode } from './redis-connection.ts'
+import { troubleOf } from './redis-error.ts'
+import { redisProbeKey } from './redis-key.ts'
+import { PROBE } from './redis-script.ts'
 
 export interface RedisServerReport {
   readonly version: string
@@ -13,12 +22,53 @@ export interface RedisServerReport {
     readonly lossWindow: string
   }
   readonly cluster: boolean
+  /** Its clock, by which rows expire; undefined where it does not tell. */
+  readonly clockMs: number | undefined
 }
 
 /** What CONFIG GET says beyond INFO, where it may be asked. */
 export interface RedisSettings {
   readonly appendfsync?: string
   readonly save?: string
+}
+
+/**
+ * One report, of the first master. Throws STORE_UNSAFE where one may evict rows or does not tell (unless allowed), STORE_UNAVAILABLE
+ * where a right is missing.
+ */
+export async function checkServer(calls: RedisCalls, allowEviction: boolean): Promise<RedisServerReport> {
+  await calls.run('use scripts', PROBE, [redisProbeKey()], [])
+  const { connection } = calls
+  const reports = await calls.attempt('read INFO', async () => Promise.all((await connection.masters()).map(inspect)))
+  for (const { evictionPolicy } of reports) {
+    if (evictionPolicy === 'noeviction' || allowEviction) continue
+    const got = evictionPolicy === undefined ? 'that it does not tell' : `"${evictionPolicy}"`
+    throw new TilefoldError(
+      'STORE_UNSAFE',
+      `cannot trust Redis ${connection.where} with rows: it may drop them when memory is short; got maxmemory-policy ${got}, expected "noeviction"`,
+      { evictionPolicy },
+    )
+  }
+  return reports[0]!
+}
+
+async function inspect(node: RedisNode): Promise<RedisServerReport> {
+  const info = await node.send('INFO', []).catch((error: Error) => {
+    if (troubleOf(error) === 'refused') return ''
+    throw error
+  })
+  const [appendfsync, save] = [await settingOf(node, 'appendfsync'), await settingOf(node, 'save')]
+  return reportOf(`${info}`, { appendfsync, save })
+}
+
+async function settingOf(node: RedisNode, name: string): Promise<string | undefined> {
+  try {
+    const [, value] = (await node.send('CONFIG', ['GET', name])) as [Buffer, Buffer]
+    return value.toString()
+  } catch {
+    // Managed servers forbid it.
+    return undefined
+  }
 }
 
 export function reportOf(info: string, settings: RedisSettings): RedisServerReport {
@@ -34,6 +84,7 @@ export function reportOf(info: string, settings: RedisSettings): RedisServerRepo
     evictionPolicy: facts.get('maxmemory_policy'),
     persistence: { aof, rdb, lossWindow: lossWindowOf(aof, rdb, settings, facts) },
     cluster: facts.get('cluster_enabled') === '1',
+    clockMs: facts.has('server_time_usec') ? Number(facts.get('server_time_usec')) / 1000 : undefined,
   }
 }
 

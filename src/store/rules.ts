@@ -30,6 +30,11 @@ export function judgeRead(stored: LaneRecord | undefined, token: LaneToken, sequ
   return verdict === 'landed' ? 'regressed' : verdict
 }
 
+/** Is the lane still with who took it under this token? */
+export function isOwn(stored: LaneRecord | undefined, { counter, nonce }: LaneToken): boolean {
+  return stored?.token.counter === counter && stored.token.nonce === nonce
+}
+
 /** The record once its lane is taken; a lane never seen before starts at -1. */
 export function takenRecord(stored: LaneRecord | undefined, nonce: string): LaneRecord {
   if (stored !== undefined) return { ...stored, token: { counter: stored.token.counter + 1, nonce } }
@@ -38,6 +43,7 @@ export function takenRecord(stored: LaneRecord | undefined, nonce: string): Lane
 
 export function writtenRecord(stored: LaneRecord, change: LaneWrite): LaneRecord {
   const marker = change.marker !== undefined && change.marker.position >= stored.marker ? change.marker : undefined
+  const erased = Math.max(stored.erased ?? 0, change.erased ?? 0)
   return {
     token: stored.token,
     sequence: stored.sequence + 1,
@@ -45,6 +51,7 @@ export function writtenRecord(stored: LaneRecord, change: LaneWrite): LaneRecord
     markerHash: marker?.hash ?? stored.markerHash,
     flushingTo: Math.max(stored.flushingTo, change.flushingTo ?? -1),
     layoutVersion: Math.max(stored.layoutVersion, change.layoutVersion ?? 0),
+    ...(erased > 0 ? { erased } : {}),
   }
 }
 

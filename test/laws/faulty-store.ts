@@ -7,6 +7,7 @@ import type {
   LaneRecord,
   LaneToken,
   LaneWrite,
+  LedgerSegment,
   RowRead,
   Store,
   StoredRow,
@@ -77,6 +78,14 @@ export class FaultyStore implements Store {
     sink: (index: number, bytes: Uint8Array | undefined) => void,
   ): Promise<WriteOutcome> {
     return this.#call(() => this.#inner.readOwnRows(lane, token, sequence, keys, sink))
+  }
+
+  readLedger(lane: LaneName): Promise<readonly LedgerSegment[]> {
+    return this.#call(() => this.#inner.readLedger(lane))
+  }
+
+  sampleRows(lanes: readonly LaneName[], count: number): Promise<readonly StoredRow[]> {
+    return this.#inner.sampleRows(lanes, count)
   }
 
   scanRows(lane: LaneName): AsyncIterable<StoredRow> {

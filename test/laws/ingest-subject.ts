@@ -1,11 +1,11 @@
 /** The real walk put to the laws: `Ingest` over a store, answers through `Merger`, rows through `RowNormaliser`. */
 import { ROW_RUNS_AT } from '../../assembly/layout.ts'
-import type { Counters } from '../../src/engine/core.ts'
 import { Merger } from '../../src/engine/merger.ts'
 import type { CoreModule } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import { Ingest, type IngestSpec } from '../../src/ingest/ingest.ts'
 import type { ColumnBatch } from '../../src/model/columns.ts'
+import type { Counters } from '../../src/model/counters.ts'
 import type { KeyPart } from '../../src/model/key.ts'
 import { encodeKey, laneHash } from '../../src/model/key.ts'
 import { historyLane, liveLane } from '../../src/model/view-layout.ts'

@@ -3,45 +3,18 @@
  * no memory, loading, replicas, stalls. Verdict each time: what was answered is true, nothing counts twice, and no error
  * leaves the store uncoded or unhandled (vitest fails a run with an unhandled rejection).
  */
+import { mkdirSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterEach, describe, expect, it } from 'vitest'
-import type { Store } from '../../src/store/port.ts'
-import { createRedisStore, type RedisStore, type RedisStoreOptions } from '../../src/store/redis.ts'
+import { describe, expect, it } from 'vitest'
 import { appliedOf } from '../../src/store/rules.ts'
-import { TcpProxy } from '../support/proxy.ts'
 import { seededRandom } from '../support/random.ts'
-import { type RedisServer, startRedis, until, whyNoRedis } from '../support/redis.ts'
+import { until, whyNoRedis } from '../support/redis.ts'
+import { openBehindProxy, openStore, startOwn } from './redis-scene.ts'
 import { LANE, readOne, rowOf } from './suite.ts'
 
-const stores: Store[] = []
-const proxies: TcpProxy[] = []
-const servers: RedisServer[] = []
-
-function openStore(options: RedisStoreOptions): RedisStore {
-  const store = createRedisStore(options)
-  stores.push(store)
-  return store
-}
-
-async function startOwn(settings?: Readonly<Record<string, string>>): Promise<RedisServer> {
-  const server = await startRedis(settings)
-  servers.push(server)
-  return server
-}
-
-/** A store that reaches the server through a proxy. */
-async function openBehindProxy(server: RedisServer, options: Partial<RedisStoreOptions> = {}) {
-  const proxy = await TcpProxy.start(server.port)
-  proxies.push(proxy)
-  return { proxy, store: openStore({ urls: `redis://127.0.0.1:${proxy.port}`, ...options }) }
-}
-
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close()
-  for (const proxy of proxies.splice(0)) await proxy.stop()
-  for (const server of servers.splice(0)) await server.stop()
-})
-
+/** What a server says to a command, good or bad. */
+const answerOf = (command: Promise<unknown>): Promise<string> =>
+  command.then(String).catch((error: Error) => error.message)
 const isUnavailable = { code: 'STORE_UNAVAILABLE' }
 
 describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
@@ -195,6 +168,55 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
     raw.disconnect()
     expect(answer).toContain('LOADING')
     expect(await store.write(LANE, token, 0, { flushingTo: 1 })).toBe('ok')
+  })
+
+  it('waits while somebody’s script holds the server', async () => {
+    const server = await startOwn({ 'lua-time-limit': '20' })
+    const store = openStore({ urls: server.url, deadlineMs: 60_000 })
+    const { token } = await store.takeLane(LANE, 'a')
+    const other = server.client.duplicate()
+    const endless = other.eval('while true do end', 0).catch((error: Error) => error.message)
+    await until(async () => (await answerOf(server.client.get('x'))).startsWith('BUSY'))
+    const [write, read] = [store.write(LANE, token, 0, { flushingTo: 1 }), readOne(store, LANE, 'k')]
+    const isHeld = await Promise.race([write.then(() => false), read.then(() => false), sleep(150, true)])
+    expect(isHeld).toBe(true)
+    await server.client.script('KILL')
+    expect(await endless).toContain('killed by user')
+    other.disconnect()
+    expect(await write).toBe('ok')
+    expect(await read).toBeUndefined()
+  })
+
+  it('waits while too few replicas are there, and writes nothing meanwhile', async () => {
+    const server = await startOwn({ 'min-replicas-to-write': '1' })
+    const impatient = openStore({ urls: server.url, deadlineMs: 300 })
+    await expect(impatient.takeLane(LANE, 'a')).rejects.toMatchObject({
+      ...isUnavailable,
+      message: expect.stringContaining('NOREPLICAS'),
+    })
+    const taking = openStore({ urls: server.url, deadlineMs: 60_000 }).takeLane(LANE, 'b')
+    const replica = await startOwn({ 'repl-diskless-sync-delay': '0' })
+    await replica.client.replicaof('127.0.0.1', `${server.port}`)
+    expect((await taking).token).toEqual({ counter: 1, nonce: 'b' })
+  })
+
+  it('is told at once that the server takes no writes since it cannot save', async () => {
+    const server = await startOwn()
+    const store = openStore({ urls: server.url, deadlineMs: 100_000 })
+    const { token } = await store.takeLane(LANE, 'a')
+    const [, directory] = (await server.client.config('GET', 'dir')) as [string, string]
+    await server.client.config('SET', 'save', '3600 1000')
+    // Where the snapshot belongs stands a directory.
+    mkdirSync(`${directory}/dump.rdb`)
+    await server.client.bgsave()
+    await until(async () => (await server.client.info('persistence')).includes('rdb_last_bgsave_status:err'))
+    await expect(store.write(LANE, token, 0, { rows: [rowOf('k', 1, 1)], flushingTo: 1 })).rejects.toMatchObject({
+      ...isUnavailable,
+      message: expect.stringContaining('MISCONF'),
+    })
+    expect(await readOne(store, LANE, 'k')).toBeUndefined()
+    await server.client.config('SET', 'stop-writes-on-bgsave-error', 'no')
+    expect(await store.write(LANE, token, 0, { rows: [rowOf('k', 1, 1)], flushingTo: 1 })).toBe('ok')
   })
 
   it('does not take a replica for a master, and finds it when it becomes one', async () => {

@@ -1,47 +1,16 @@
 /** The Redis store against a real server: the suite of every store, the scripts against the rules, and what Redis adds. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import type { LaneName, LaneRecord, LaneWrite, Store } from '../../src/store/port.ts'
-import { createRedisStore, type RedisStore, type RedisStoreOptions } from '../../src/store/redis.ts'
+import { createRedisStore } from '../../src/store/redis.ts'
 import { redisLaneKeys, rowKey, segmentKey } from '../../src/store/redis-key.ts'
-import { reportOf } from '../../src/store/redis-server.ts'
-import { parseRedisUrl } from '../../src/store/redis-url.ts'
 import { judgeRead, judgeWrite, segmentHash, takenRecord, writtenRecord } from '../../src/store/rules.ts'
 import { seededRandom } from '../support/random.ts'
-import {
-  anyRedis,
-  freshNamespace,
-  isForeignRedis,
-  makeCertificates,
-  type RedisServer,
-  startRedis,
-  whyNoRedis,
-} from '../support/redis.ts'
+import { anyRedis, freshNamespace, isForeignRedis, whyNoRedis } from '../support/redis.ts'
 import { inNamespace } from '../support/redis-namespace.ts'
+import { openStore } from './redis-scene.ts'
 import { LANE, readOne, rowOf, rowsOf, testStore } from './suite.ts'
 
 const hasRedis = whyNoRedis() === undefined || isForeignRedis
-const stores: Store[] = []
-const servers: RedisServer[] = []
-
-function openStore(options: RedisStoreOptions): RedisStore {
-  const store = createRedisStore(options)
-  stores.push(store)
-  return store
-}
-
-async function startOwn(settings?: Readonly<Record<string, string>>): Promise<RedisServer> {
-  const server = await startRedis(settings)
-  servers.push(server)
-  return server
-}
-
-afterEach(async () => {
-  for (const store of stores.splice(0)) await store.close()
-  for (const server of servers.splice(0)) await server.stop()
-})
 
 describe.skipIf(!hasRedis)('on one server', () => {
   let redis: Awaited<ReturnType<typeof anyRedis>>
@@ -253,172 +222,5 @@ describe.skipIf(!hasRedis)('on one server', () => {
       throw failure
     })
     await expect(read).rejects.toBe(failure)
-  })
-})
-
-describe.skipIf(!hasRedis || isForeignRedis)('a server of our own', () => {
-  it('is reported: version, role, eviction, persistence', async () => {
-    const server = await startOwn()
-    const store = openStore({ urls: server.url })
-    const report = await store.checkServer()
-    expect(report).toMatchObject({ role: 'master', evictionPolicy: 'noeviction', cluster: false })
-    expect(report.version).toMatch(/^\d+\.\d+/)
-    expect(report.persistence).toMatchObject({ aof: false, rdb: false })
-    expect(report.persistence.lossWindow).toContain('loses everything')
-    await server.client.config('SET', 'appendonly', 'yes')
-    await server.client.config('SET', 'appendfsync', 'always')
-    expect((await store.checkServer()).persistence).toMatchObject({
-      aof: true,
-      lossWindow: expect.stringContaining('loses nothing that was answered'),
-    })
-    await server.client.config('SET', 'appendonly', 'no')
-    await server.client.config('SET', 'save', '60 1000')
-    expect((await store.checkServer()).persistence).toMatchObject({
-      rdb: true,
-      lossWindow: expect.stringContaining('since the last snapshot (save 60 1000)'),
-    })
-  })
-
-  it('that may evict is refused, unless that is allowed', async () => {
-    const server = await startOwn({ 'maxmemory-policy': 'volatile-lru' })
-    await expect(openStore({ urls: server.url }).checkServer()).rejects.toMatchObject({
-      code: 'STORE_UNSAFE',
-      message: expect.stringContaining('"volatile-lru"'),
-    })
-    const report = await openStore({ urls: server.url, allowEviction: true }).checkServer()
-    expect(report.evictionPolicy).toBe('volatile-lru')
-  })
-
-  it('is checked where CONFIG is forbidden, and refused where INFO is too', async () => {
-    const server = await startOwn()
-    const client = server.client
-    await client.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~tf:*', '+@all', '-config')
-    await client.call('ACL', 'SETUSER', 'blind', 'on', '>secret', '~tf:*', '+@all', '-config', '-info')
-    const report = await openStore({ urls: server.url, username: 'app', password: 'secret' }).checkServer()
-    expect(report).toMatchObject({ evictionPolicy: 'noeviction', persistence: { aof: false, rdb: false } })
-    const blind = openStore({ urls: server.url.replace('//', '//blind:secret@') })
-    await expect(blind.checkServer()).rejects.toMatchObject({
-      code: 'STORE_UNSAFE',
-      message: expect.stringContaining('does not tell'),
-    })
-  })
-
-  it('whose user may run no scripts, or not all of it, is refused in one line', async () => {
-    const server = await startOwn()
-    const client = server.client
-    await client.call('ACL', 'SETUSER', 'reader', 'on', '>secret', '~tf:*', '+@all', '-eval', '-evalsha')
-    await client.call('ACL', 'SETUSER', 'half', 'on', '>secret', '~tf:*', '+@all', '-unlink')
-    await client.call('ACL', 'SETUSER', 'elsewhere', 'on', '>secret', '~other:*', '+@all')
-    for (const username of ['reader', 'half', 'elsewhere']) {
-      const store = openStore({ urls: server.url, username, password: 'secret' })
-      const error = await store.checkServer().catch((caught) => caught)
-      expect(error, username).toMatchObject({
-        code: 'STORE_UNAVAILABLE',
-        message: expect.stringContaining('the user needs EVAL'),
-      })
-      expect(error.message.split('\n').length).toBe(1)
-    }
-  })
-
-  it('is not used with a wrong password; the password is not told', async () => {
-    const server = await startOwn({ requirepass: 'right' })
-    // An answer that will not change: nobody waits for the deadline.
-    for (const password of ['wrong-secret', undefined]) {
-      const error = await openStore({ urls: server.url, password, deadlineMs: 100_000 })
-        .readLane(LANE)
-        .catch((caught) => caught)
-      expect(error).toMatchObject({ code: 'STORE_UNAVAILABLE', message: expect.stringMatching(/WRONGPASS|NOAUTH/) })
-      expect(error.message).not.toContain('wrong-secret')
-    }
-  })
-
-  it('is reached by TLS, and refused where its certificate is not right', async () => {
-    const directory = mkdtempSync(join(tmpdir(), 'tilefold-tls-'))
-    try {
-      makeCertificates(directory)
-      const { readFileSync } = await import('node:fs')
-      const ca = readFileSync(join(directory, 'ca.crt'))
-      const { freePort } = await import('../support/redis.ts')
-      const settings = async (name: string) => ({
-        'tls-port': `${await freePort()}`,
-        'tls-cert-file': join(directory, `${name}.crt`),
-        'tls-key-file': join(directory, `${name}.key`),
-        'tls-ca-cert-file': join(directory, 'ca.crt'),
-        'tls-auth-clients': 'no',
-      })
-      const server = await startOwn(await settings('server'))
-      const store = openStore({ urls: server.url, tls: { ca } })
-      expect((await store.takeLane(LANE, 'a')).token.counter).toBe(1)
-      const other = await startOwn(await settings('other'))
-      const refused = { code: 'STORE_UNAVAILABLE', message: expect.stringContaining('check the server') }
-      await expect(openStore({ urls: server.url, deadlineMs: 100_000 }).readLane(LANE)).rejects.toMatchObject(refused)
-      await expect(
-        openStore({ urls: other.url, tls: { ca }, deadlineMs: 100_000 }).readLane(LANE),
-      ).rejects.toMatchObject(refused)
-      // Plain text to the port of TLS, and the other way round.
-      const plain = openStore({ urls: server.url.replace('rediss', 'redis'), deadlineMs: 400 })
-      await expect(plain.readLane(LANE)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
-      const wrong = openStore({
-        urls: `rediss://127.0.0.1:${server.port}`,
-        tls: { ca },
-        deadlineMs: 400,
-        silenceMs: 200,
-      })
-      await expect(wrong.readLane(LANE)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
-    } finally {
-      rmSync(directory, { recursive: true, force: true })
-    }
-  })
-})
-
-describe('an address', () => {
-  it('is read in the forms that people write', () => {
-    expect(parseRedisUrl('redis://cache')).toEqual({
-      host: 'cache',
-      port: 6379,
-      username: undefined,
-      password: undefined,
-      database: 0,
-      tls: false,
-    })
-    expect(parseRedisUrl('rediss://me:p%40ss@[::1]:7000/3')).toEqual({
-      host: '::1',
-      port: 7000,
-      username: 'me',
-      password: 'p@ss',
-      database: 3,
-      tls: true,
-    })
-  })
-
-  it.each(['', 'cache:6379', 'http://cache', 'redis://cache/x', 'redis://'])('%j is refused', (text) => {
-    expect(() => parseRedisUrl(text)).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
-  })
-
-  it('that is refused shows no password', () => {
-    expect(() => parseRedisUrl('redi://me:secret@cache')).toThrow(
-      expect.objectContaining({ message: expect.not.stringContaining('secret') }),
-    )
-  })
-
-  it('is needed, and more than one only for Clusters and Sentinels', () => {
-    expect(() => createRedisStore({ urls: [] })).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }))
-    expect(() => createRedisStore({ urls: ['redis://a', 'redis://b'] })).toThrow(
-      expect.objectContaining({ code: 'CONFIG_INVALID' }),
-    )
-    expect(() => createRedisStore({ urls: 'redis://a', mode: 'sentinel' })).toThrow(
-      expect.objectContaining({ code: 'CONFIG_INVALID' }),
-    )
-  })
-})
-
-describe('what a server tells', () => {
-  it('may be little', () => {
-    expect(reportOf('', {})).toMatchObject({ version: 'unknown', role: 'unknown', evictionPolicy: undefined })
-  })
-
-  it('of an append-only file without its policy is taken with care', () => {
-    const { persistence } = reportOf('# x\r\naof_enabled:1\r\n', {})
-    expect(persistence.lossWindow).toContain('unknown')
   })
 })

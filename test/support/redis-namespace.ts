@@ -18,12 +18,15 @@ export function inNamespace(store: Store, prefix: string): Store {
     readLane: (lane) => store.readLane(own(lane)),
     write: (lane, token, sequence, change) => store.write(own(lane), token, sequence, change),
     readCheckpoint: (lane, position) => store.readCheckpoint(own(lane), position),
-    readRows: (reads, sink) =>
+    readRows: (reads, sink, options) =>
       store.readRows(
         reads.map(({ lane, key }) => ({ lane: own(lane), key })),
         sink,
+        options,
       ),
     readOwnRows: (lane, token, sequence, keys, sink) => store.readOwnRows(own(lane), token, sequence, keys, sink),
+    readLedger: (lane) => store.readLedger(own(lane)),
+    sampleRows: (lanes, count) => store.sampleRows(lanes.map(own), count),
     scanRows: (lane) => store.scanRows(own(lane)),
     readLayout: (namespace, view) => store.readLayout(`${prefix}-${namespace}`, view),
     writeLayout: (namespace, view, expected, layout) =>

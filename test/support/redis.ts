@@ -84,10 +84,12 @@ export async function startRedis(settings: Readonly<Record<string, string>> = {}
       ...settings,
       ...extra,
     }
-    child = await startChild(all)
+    child = await startServer(all)
   }
   await start()
-  const client = clientOf(`redis://:${settings.requirepass ?? ''}@127.0.0.1:${port}`)
+  // `masteruser` is whom a replica is to its master: here the same everywhere.
+  const [user, password] = [settings.masteruser ?? '', settings.masterauth ?? settings.requirepass ?? '']
+  const client = clientOf(`redis://${user}:${password}@127.0.0.1:${port}`)
   await untilLoaded(client)
   return {
     url: `${scheme}://127.0.0.1:${settings['tls-port'] ?? port}`,
@@ -162,14 +164,18 @@ export async function freePort(): Promise<number> {
   return port
 }
 
-interface Child {
+export interface Child {
   readonly pid: number
   kill(): Promise<void>
 }
 
-async function startChild(settings: Readonly<Record<string, string>>): Promise<Child> {
-  const settingArguments = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(' ')])
-  const child = spawn('redis-server', settingArguments, { stdio: ['ignore', 'pipe', 'inherit'] })
+function startServer(settings: Readonly<Record<string, string>>): Promise<Child> {
+  return startChild(Object.entries(settings).flatMap(([name, value]) => [`--${name}`, ...value.split(' ')]))
+}
+
+/** `redis-server` with these arguments; it goes when this process goes. */
+export async function startChild(settings: readonly string[]): Promise<Child> {
+  const child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'inherit'] })
   const pid = child.pid!
   // It reads from a pipe that closes when we are gone, by whatever way.
   const guard = spawn('sh', ['-c', `read line; kill -9 ${pid}`], { stdio: ['pipe', 'ignore', 'ignore'] })
@@ -191,13 +197,13 @@ async function saysReady(child: ChildProcess): Promise<void> {
     child.stdout!.on('data', (chunk) => {
       said = (said + chunk).slice(-4_000)
       // It listens; whether it still loads is for the tests to see.
-      if (/Server initialized|Ready to accept connections/.test(said)) resolve()
+      if (/Server initialized|Ready to accept connections|Sentinel ID is/.test(said)) resolve()
     })
     child.once('exit', () => reject(new Error(`cannot start redis-server:\n${said}`)))
   })
 }
 
-function clientOf(url: string): Redis {
+export function clientOf(url: string): Redis {
   const client = new Redis(url, { retryStrategy: () => 30, maxRetriesPerRequest: null, protocol: 2 })
   client.on('error', () => {})
   return client

@@ -33,7 +33,7 @@ const VENDORS: Record<string, string> = {
   yaml: 'src/define/yaml.ts',
   'libpg-query': 'src/define/sql.ts',
   fastify: 'src/serve/server.ts',
-  ioredis: 'src/store/redis.ts',
+  ioredis: 'src/store/redis-connection.ts',
   kafkajs: 'src/source/kafka.ts',
   'prom-client': 'src/observe/metrics.ts',
   pino: 'src/observe/log.ts',

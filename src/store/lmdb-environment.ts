@@ -1,0 +1,16 @@
+import type { RowKey } from './lmdb-key.ts'
+
+/** What is used of lmdb, with the keys that `writeKey` takes. */
+export interface Environment {
+  /** A copy. */
+  getBinary(key: Uint8Array | RowKey): Buffer | undefined
+  /** lmdb's own buffer, good until the next read; see `viewOf`. */
+  getBinaryFast(key: Uint8Array | RowKey): Buffer | undefined
+  doesExist(key: Uint8Array): boolean
+  getKeys(range: { start: Uint8Array; end: Uint8Array; reverse?: boolean; limit?: number }): Iterable<Buffer>
+  put(key: Uint8Array | RowKey, value: Uint8Array): unknown
+  remove(key: Uint8Array): unknown
+  transactionSync<T>(work: () => T, flags: number): T
+  resetReadTxn(): void
+  close(): Promise<void>
+}
