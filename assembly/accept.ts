@@ -7,7 +7,7 @@
  *   retention      the event's coarsest tile ended more than `retention` behind the clock: expired (side output)
  *   lateness       more than `allowed` behind the clock, and the policy isn't accept: late; it registers no id
  *   dedupe         an id seen within the horizon: duplicate
- *   filter         filtered
+ *   filter         filtered; so is, behind all this, what was asked to be forgotten (forget.ts)
  *
  * Where a log has no record times, `notAfterMs` stands for them: the log's creation, so that one row dated 2200 can't close
  * the lane.
@@ -60,6 +60,11 @@ export let acceptedCount: i32 = 0
 export function setClock(clockMs: i64, position: f64): void {
   lateClockMs = clockMs
   logPosition = position
+}
+
+/** Some were taken back (forget.ts): the first `count` of acceptedAt are left. */
+export function setAccepted(count: i32): void {
+  acceptedCount = count
 }
 
 /** Horizon of the dedupe set. */

@@ -4,6 +4,7 @@
  * log and the store.
  */
 import { reallocate } from './arena'
+import { clearLines } from './forget'
 import { KeyTable, clearTable, keyRecord, laneHash } from './keys'
 import { laneCount, shard, shardCount } from './plan'
 
@@ -56,6 +57,7 @@ export function setApplied(entity: u32, position: f64): void {
 export function clearEntities(): void {
   assert(dirtyCount == 0)
   clearTable(entityTable())
+  clearLines()
   known = 0
 }
 

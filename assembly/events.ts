@@ -13,7 +13,7 @@
 import { RAW_CELLS_AT, RAW_NULLS_AT, RAW_OP_AT, RAW_TIME_AT, TEXT_BYTES_LIMIT, TYPE_DEC, TYPE_F64, TYPE_I64, TYPE_UTF8 } from './layout'
 import { column, columnCount, idRegister, idType, rawBytes } from './plan'
 import { Register, isPresent, register, textLength } from './columns'
-import { reallocate } from './arena'
+import { allocate, reallocate, release } from './arena'
 
 export const NO_ENTITY: u32 = 0xffff_ffff
 
@@ -36,15 +36,28 @@ export function eventBytesInUse(): usize {
 
 /** Adds an empty event and returns its offset. */
 export function addEvent(): usize {
+  return addRoom(1)
+}
+
+/** Adds `count` empty events, one behind the other; returns the first one's offset. */
+export function addRoom(count: i32): usize {
   const offset = eventsEnd
-  const end = offset + rawBytes
-  if (end > eventsCapacity) {
-    const bytes = max(end << 1, 1 << 16)
-    eventsAt = reallocate(eventsAt, eventsCapacity, bytes)
-    eventsCapacity = bytes
-  }
+  const end = offset + (count as usize) * rawBytes
+  if (end > eventsCapacity) growEvents(max(end << 1, 1 << 16))
   eventsEnd = end
   return offset
+}
+
+/** Room for `bytes` of events in all, so that adding them moves nothing. */
+export function growEvents(bytes: usize): void {
+  if (bytes <= eventsCapacity) return
+  const next = allocate(bytes)
+  if (eventsAt != 0) {
+    memory.copy(next, eventsAt, eventsEnd)
+    release(eventsAt, eventsCapacity)
+  }
+  eventsAt = next
+  eventsCapacity = bytes
 }
 
 /** Writes row `row` of the registers over the event at `offset`. */
@@ -90,6 +103,23 @@ function addText(from: usize, length: u32): usize {
   memory.copy(textAt + offset, from, length)
   textEnd = end
   return offset
+}
+
+/** Adds a copy of an event whose text lies at `heap`; returns its offset. */
+export function copyEvent(from: usize, heap: usize): usize {
+  const offset = addEvent()
+  memory.copy(eventsAt + offset, from, rawBytes)
+  if (idType == TYPE_UTF8) adoptText(offset + RAW_CELLS_AT, heap)
+  for (let i = 0; i < columnCount; i++) {
+    if (column(i).type == TYPE_UTF8) adoptText(offset + (column(i).cellAt as usize), heap)
+  }
+  return offset
+}
+
+function adoptText(offset: usize, heap: usize): void {
+  const cell = eventsAt + offset
+  const length = load<u32>(cell, 4)
+  if (length != 0) store<u32>(cell, addText(heap + (load<u32>(cell) as usize), length) as u32)
 }
 
 // ---- order ---------------------------------------------------------------------------------------------------------

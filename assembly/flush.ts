@@ -16,7 +16,8 @@
  *   1d   ├───────────────────┤
  *
  * An addition below a level's eviction frontier still reaches the coarser levels that have its parent. What comes out is a
- * function of the events in row and delta and of the frontiers alone: arrival, batches and flushes don't show.
+ * function of the events in row and delta and of the frontiers alone: arrival, batches and flushes don't show. A forgotten
+ * entity's row comes out as its header alone, a *tombstone*: its applied position keeps a replay from folding again what was erased.
  *
  * Stages 1 to 4 are flush/rebuild.ts, which reads the delta by way of flush/delta.ts and flush/pairs.ts and leaves the new
  * row in flush/draft.ts; stage 5 is flush/write.ts, which puts it behind flush/output.ts. flush/unite.ts makes a draft of
@@ -27,7 +28,8 @@ import { layoutVersion, levelCount } from './plan'
 import { resetScratch } from './arena'
 import { Dirty } from './entities'
 import { headFrontierMs } from './fold'
-import { Row, openRow } from './row'
+import { isErasing } from './forget'
+import { Row, emptyRow, openRow } from './row'
 import { openedA, setHeadFrontier } from './flush/draft'
 import { addLevel, addLevelZero, gatherEvents, moveFrontiers } from './flush/rebuild'
 import { finishRow } from './flush/write'
@@ -39,10 +41,17 @@ import { finishRow } from './flush/write'
 export function flushRow(entry: Dirty, stored: usize, storedBytes: u32, position: i64): i32 {
   resetScratch()
   const row = changetype<Row>(openedA)
+  const erasing = isErasing(entry.entity)
   if (storedBytes > 0) {
     const error = openRow(stored, storedBytes, row)
     if (error != 0) return error
-    if (row.applied > position || (row.applied as f64) >= entry.firstPosition) return ERROR_ROW_REGRESSED
+    // A row may be further than a replay that erases it: what it holds beyond goes with the rest.
+    if ((row.applied > position && !erasing) || (row.applied as f64) >= entry.firstPosition) return ERROR_ROW_REGRESSED
+  }
+  if (erasing) {
+    entry.slotCount = 0
+    entry.eventCount = 0
+    if (storedBytes > 0) emptyRow(row)
   }
   rebuild(storedBytes > 0 ? row : changetype<Row>(0), entry, headFrontierMs)
   finishRow(storedBytes > 0 ? row : changetype<Row>(0), position, layoutVersion)

@@ -1,7 +1,7 @@
 /**
  * HOT LOOP 1: a batch of events into the delta.
  *
- *   prepare     columns (expr) -> canonical keys -> verdicts (accept) -> entity numbers (keys)
+ *   prepare     columns (expr) -> canonical keys -> verdicts (accept) -> entity numbers (keys) -> the forgotten out (forget)
  *   fold        watermark -> for each accepted event: a raw event of the head, or a slot -> every partial over the slots
  *
  * Between the two the host may look up what stored rows already hold (a replay after a crash). The delta never reads a
@@ -38,6 +38,7 @@ import {
   markDirty,
 } from './entities'
 import { addEvent, writeEvent } from './events'
+import { strikeForgotten } from './forget'
 import { ENTITY_BITS, ENTITY_MASK, addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsBefore, slotsEnd } from './slots'
 import { foldPartials } from './dispatch'
 
@@ -86,7 +87,7 @@ export function prepare(
   entitiesAt = scratch((acceptedCount as usize) << 2)
   intern(entityTable(), keyData, keyOffsets, acceptedAt, acceptedCount, entitiesAt)
   admitEntities()
-  return acceptedCount
+  return strikeForgotten(entitiesAt)
 }
 
 /** Folds what `prepare` accepted. `replaying`: skip events that their entity's stored row holds (entities.ts). */

@@ -43,11 +43,11 @@ import { addAcc, addEvents, addTiles, copyAcc, dropAccs, initAcc, lower } from '
 import { OPEN_ROW_BYTES, Row, compactedTile, evictedTile, headRun, levelRun, openRow } from './row'
 import { Run } from './partials/partial'
 
-let windowCount: i32 = 0
+export let windowCount: i32 = 0
 let featureCount: i32 = 0
 const windows = memory.data(64 * 16, 8)
 let featuresAt: usize = 0
-let accsAt: usize = 0
+export let accsAt: usize = 0
 /** The accumulator of further rows. */
 let sharedAt: usize = 0
 /** What the sweep adds to. */
@@ -95,11 +95,10 @@ const asOfDown = memory.data(8 * 8, 8)
 const ratios = memory.data(8 * 8, 8)
 const scales = memory.data(8 * 8, 8)
 
-function setAsOf(asOfMs: i64): void {
-  if (asOfMs == requestAsOf) return
-  requestAsOf = asOfMs
+/** The only place that says which instants a window holds: sets starts and places, and returns where all windows end. */
+export function placeWindows(asOfMs: i64): i64 {
+  requestAsOf = i64.MIN_VALUE
   const end = headKind == HEAD_RAW ? asOfMs : asOfMs - (asOfMs % level(0).stepMs)
-  for (let i = 0; i < levelCount; i++) store<i64>(asOfDown + ((i as usize) << 3), asOfMs / level(i).stepMs)
   for (let i = 0; i < windowCount; i++) {
     const length = load<i64>(windows + ((i as usize) << 4))
     const tail = load<i64>(windows + ((i as usize) << 4), 8)
@@ -122,6 +121,20 @@ function setAsOf(asOfMs: i64): void {
     while (load<i64>(starts + ((place as usize) << 3)) != floored) place--
     store<i32>(places + ((i as usize) << 2), place)
   }
+  return end
+}
+
+/** Start of the window at `place`, the newest first. */
+@inline
+export function startAtPlace(place: i32): i64 {
+  return load<i64>(starts + ((place as usize) << 3))
+}
+
+function setAsOf(asOfMs: i64): void {
+  if (asOfMs == requestAsOf) return
+  placeWindows(asOfMs)
+  requestAsOf = asOfMs
+  for (let i = 0; i < levelCount; i++) store<i64>(asOfDown + ((i as usize) << 3), asOfMs / level(i).stepMs)
   for (let i = 0; i < windowCount; i++) {
     const start = load<i64>(starts + ((i as usize) << 3))
     for (let j = 0; j < levelCount; j++) {
@@ -145,7 +158,7 @@ let tooOldFrom: i32 = 0
 /** Accumulators that hold something: those which the first row set. */
 let accsHeld: i32 = 0
 
-function accOf(place: i32): usize {
+export function accOf(place: i32): usize {
   return accsAt + (place as usize) * accBytes
 }
 
@@ -358,7 +371,7 @@ export function sweepRows(count: i32, times: i32, asOfMs: i64): void {
   }
 }
 
-function reserveResults(count: i32): void {
+export function reserveResults(count: i32): void {
   if (count <= entityRoom) return
   const cells = (entityRoom as usize) * (featureCount as usize)
   release(infosAt, (entityRoom as usize) * ENTITY_INFO_BYTES)
@@ -369,6 +382,13 @@ function reserveResults(count: i32): void {
   infosAt = allocate((entityRoom as usize) * ENTITY_INFO_BYTES)
   statusesAt = allocate(max(wanted, 1))
   valuesAt = allocate(max(wanted << 4, 1))
+}
+
+/** Answers from accumulators that were filled elsewhere, all of them (asof.ts), and gives back what they hold. */
+export function answerEntity(entity: i32, isKnown: bool): void {
+  tooOldFrom = windowCount
+  lowerEntity(entity, isKnown ? STATUS_OK : STATUS_UNKNOWN, false)
+  dropAccs(accsAt, windowCount)
 }
 
 function lowerEntity(entity: i32, status: i32, failed: bool): void {

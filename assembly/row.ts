@@ -176,7 +176,7 @@ export function openRow(at: usize, bytes: u32, row: Row): i32 {
   row.layoutVersion = load<u32>(at, ROW_LAYOUT_VERSION_AT)
   row.headFrontierMs = load<i64>(at, ROW_HEAD_FRONTIER_AT)
   row.completeSinceMs = load<i64>(at, ROW_COMPLETE_SINCE_AT)
-  for (let i = -1; i < levelCount; i++) levelRun(row, i).count = 0
+  emptyRow(row)
 
   // Runs stand in order: the head, then levels, each at most once.
   let cursor = at + (frontiers as usize)
@@ -197,6 +197,11 @@ export function openRow(at: usize, bytes: u32, row: Row): i32 {
     cursor = run.heap + (run.heapBytes as usize)
   }
   return cursor == end ? 0 : ERROR_ROW_SHAPE
+}
+
+/** As if no event lay in it; the header stays. */
+export function emptyRow(row: Row): void {
+  for (let i = -1; i < levelCount; i++) levelRun(row, i).count = 0
 }
 
 function openRun(at: usize, end: usize, index: i32, run: Run): i32 {

@@ -7,10 +7,10 @@ export type { ViewDefinition } from './define/view.ts'
 export { parseDefinitions } from './define/yaml.ts'
 // The embedded engine: push events, ask for features.
 export { createEngine, Engine, type EngineOptions, type PushedBatch, type PushOptions } from './embed/engine.ts'
-export type { Counters } from './engine/core.ts'
 export { IngestPool } from './ingest/pool.ts'
 export type { SideReason, SideRecord } from './ingest/side.ts'
 export type { Column, ColumnBatch } from './model/columns.ts'
+export type { Counters } from './model/counters.ts'
 export { ERRORS, type ErrorCode, TilefoldError } from './model/errors.ts'
 export type { FeaturePlan, FeatureStatus, FeatureValue, Plan, WindowPlan } from './model/plan.ts'
 // History.

@@ -71,7 +71,7 @@ export function edgeFold(
   else foldFirst<i64>(plan, cells, rows, slots, offsets, n)
 }
 
-/** HOT. */
+/** HOT. Not one loop with a flag: the optimizer would ask for it event by event, 0.6 of 12 ns. */
 function foldLast<T>(plan: PartialPlan, cells: Register, rows: usize, slots: usize, offsets: usize, n: i32): void {
   const data = cells.data
   const valid = cells.valid

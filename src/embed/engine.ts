@@ -5,17 +5,20 @@
  * The program keeps the log. After a crash it asks `applied(log)` (or opens the log) and pushes again from the next
  * position; what rows hold already is skipped, record by record.
  */
+import { randomUUID } from 'node:crypto'
 import { cpus } from 'node:os'
 import { compileView } from '../define/compile.ts'
 import type { FeatureView } from '../define/dsl.ts'
 import type { ViewDefinition } from '../define/view.ts'
-import type { Counters } from '../engine/core.ts'
-import { loadCore } from '../engine/module.ts'
+import { type CoreModule, loadCore } from '../engine/module.ts'
+import { type ForgetReport, forget } from '../ingest/erase-request.ts'
 import { type IngestHandle, IngestPool, shardsOf } from '../ingest/pool.ts'
 import type { SideRecord } from '../ingest/side.ts'
 import { liveSpecs } from '../ingest/specs.ts'
 import type { Column, ColumnBatch } from '../model/columns.ts'
+import type { Counters } from '../model/counters.ts'
 import { TilefoldError } from '../model/errors.ts'
+import { encodeKey, type KeyPart } from '../model/key.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { type LayoutSeat, type OpenGeneration, openGeneration, openLog } from '../registry/layouts.ts'
 import type { FeatureQuery } from '../serve/api.ts'
@@ -38,6 +41,8 @@ export interface EngineOptions {
   readonly flushIntervalMs?: number
   /** Bytes of folded tiles that wait for a flush, per view and shard; 64 MiB unless told. */
   readonly deltaBytesMax?: number
+  /** Keep a flush ledger of every log for so long; none unless told. See ingest/ledger.ts. */
+  readonly ledgerMs?: number
   readonly clock?: () => number
   /** Late, expired and rejected records, by position; at least once. */
   readonly onSide?: (records: SideRecord[]) => void
@@ -61,6 +66,8 @@ export type PushedBatch = readonly PushedRow[] | Readonly<Record<string, PushedC
 /** Pushes under way per log; another `push` waits. */
 const PUSHES_MAX = 8
 const DELTA_BYTES_MAX = 64 << 20
+/** How often lanes are looked after that other processes may take or have requests for. */
+const CHECK_MS = 3_000
 
 /** Throws DEFINITION_INVALID, DEFINITION_CHANGED, STORE_LOCKED, STORE_UNAVAILABLE. */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
@@ -94,9 +101,13 @@ export class Engine {
   readonly #seat: LayoutSeat
   readonly #pool: IngestPool
   readonly #reader: FeatureReader
+  readonly #core: CoreModule
   readonly #clock: () => number
   readonly #logs = new Map<string, Promise<OpenLog>>()
   readonly #timer: NodeJS.Timeout | undefined
+  readonly #checker: NodeJS.Timeout | undefined
+  /** While lanes are taken to forget somebody, no log is opened. */
+  #forgetting: Promise<unknown> = Promise.resolve()
   #closed = false
 
   constructor(options: EngineOptions, plans: readonly Plan[], seat: LayoutSeat) {
@@ -105,6 +116,7 @@ export class Engine {
     this.#seat = seat
     this.#clock = options.clock ?? Date.now
     const core = loadCore()
+    this.#core = core
     const storePath = typeof options.store === 'string' ? options.store : undefined
     const threads = options.threads ?? (storePath === undefined ? 0 : Math.max(1, Math.min(4, cpus().length - 1)))
     const { store, namespace } = seat
@@ -115,6 +127,11 @@ export class Engine {
       // A failed flush has ended its log: the next push says so.
       this.#timer = setInterval(() => this.flush().catch(() => {}), intervalMs)
       this.#timer.unref()
+    }
+    // A directory has no other writers: there, only a ledger has to be brought up to date.
+    if ((storePath === undefined || options.ledgerMs !== undefined) && intervalMs > 0) {
+      this.#checker = setInterval(() => void this.#check([...this.#logs.values()]), CHECK_MS)
+      this.#checker.unref()
     }
   }
 
@@ -203,6 +220,56 @@ export class Engine {
     if (old) await Promise.all(old.handles.map((handle) => handle.drop().catch(() => {})))
   }
 
+  /**
+   * Forgets an entity: drops what is stored and what waits, and filters its events from before now, in every log and in every
+   * later rebuild; ingest/erase.ts says what that means to the letter. Of a store that other processes write to, lanes they own
+   * may still be waiting when it resolves, as the report says. Throws VIEW_UNKNOWN, REQUEST_INVALID, STORE_UNAVAILABLE.
+   */
+  forget(view: string, entity: Readonly<Record<string, KeyPart>>): Promise<ForgetReport> {
+    if (this.#closed)
+      throw new TilefoldError('ENGINE_CLOSED', `cannot forget an entity of view ${view}: the engine is closed`)
+    const plan = this.plans.find((each) => each.view === view)
+    if (plan === undefined) {
+      const names = this.plans.map((each) => each.view).join(', ')
+      throw new TilefoldError('VIEW_UNKNOWN', `cannot forget an entity of view ${view}: no such view; got ${names}`)
+    }
+    const parts = plan.state.entity
+    const key = encodeKey(
+      parts,
+      parts.map((part) => entity[part.name]),
+    )
+    // Those that are opened from now on wait for us.
+    const logs = [...this.#logs.values()]
+    const done = this.#forgetting.then(() =>
+      forget({
+        seat: this.#seat,
+        plans: [plan],
+        allPlans: this.plans,
+        key,
+        clock: this.#clock,
+        core: this.#core,
+        nonce: randomUUID,
+        alone: typeof this.#options.store === 'string',
+        nudge: () => this.#check(logs),
+      }),
+    )
+    this.#forgetting = done.catch(() => {})
+    return done
+  }
+
+  /** The idle check of open logs; the next call for a log that has failed says so. */
+  async #check(logs: Iterable<Promise<OpenLog>>): Promise<void> {
+    for (const pending of logs) {
+      const log = await pending.catch(() => undefined)
+      if (log === undefined || log.failed) continue
+      try {
+        await Promise.all(log.handles.map((handle) => handle.check()))
+      } catch (error) {
+        log.failed ??= error
+      }
+    }
+  }
+
   /** How records ended, by view, for one log. */
   async counters(log: string): Promise<ReadonlyMap<string, Counters>> {
     const handles = (await this.#logs.get(log))?.handles ?? []
@@ -216,8 +283,10 @@ export class Engine {
     if (this.#closed) return
     this.#closed = true
     clearInterval(this.#timer)
+    clearInterval(this.#checker)
     try {
       await this.flush()
+      if (this.#options.ledgerMs !== undefined) await this.#check([...this.#logs.values()])
     } finally {
       await this.#pool.close()
       if (typeof this.#options.store === 'string') await this.#seat.store.close()
@@ -229,7 +298,7 @@ export class Engine {
       throw new TilefoldError('ENGINE_CLOSED', `cannot push to log ${options.log}: the engine is closed`)
     const known = this.#logs.get(options.log)
     if (known) return known
-    const opening = this.#open(options)
+    const opening = this.#forgetting.then(() => this.#open(options))
     this.#logs.set(options.log, opening)
     opening.catch(() => this.#logs.delete(options.log))
     return opening
@@ -287,6 +356,7 @@ export class Engine {
       {
         shards: shardsOf(this.#pool.threads, this.plans.length, laneCount),
         deltaBytesMax: this.#options.deltaBytesMax ?? DELTA_BYTES_MAX,
+        ledgerMs: this.#options.ledgerMs,
       },
     )
     const handles: IngestHandle[] = []

@@ -15,29 +15,13 @@ import {
   VERDICTS,
 } from '../../assembly/layout.ts'
 import type { ColumnBatch } from '../model/columns.ts'
+import type { Counters } from '../model/counters.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { StatePlan } from '../model/plan.ts'
 import { columnsFor, writeBatch } from './batch.ts'
 import { type CoreExports, type CoreModule, trapError } from './module.ts'
 import { type Shares, stateProgram } from './program.ts'
 import { rowError } from './row-error.ts'
-
-/** How records ended. `consumed` is the sum of all but `redelivered`. */
-export interface Counters {
-  readonly consumed: number
-  readonly applied: number
-  readonly duplicate: number
-  /** Behind the allowed lateness, or older than retention (`expired` of them). */
-  readonly late: number
-  readonly expired: number
-  readonly filtered: number
-  readonly rejected: number
-  readonly rejectedKey: number
-  readonly rejectedTime: number
-  readonly rejectedFuture: number
-  /** Delivered again at a position already seen: not counted as consumed. */
-  readonly redelivered: number
-}
 
 /** Entities whose new rows are written in one go: bounds a chunk, and the memory it takes. */
 export interface DirtyChunk {
@@ -49,18 +33,28 @@ export interface DirtyChunk {
 
 export class Core {
   readonly state: StatePlan
-  readonly #exports: CoreExports
+  readonly #module: CoreModule
+  readonly #program: Uint8Array
+  #exports: CoreExports
   readonly #notAfterMs: number
   #accepted = 0
+  #isClean = true
+  #freshBytes: number
 
   constructor(module: CoreModule, state: StatePlan, shares: Shares, notAfterMs: number) {
     this.state = state
-    this.#exports = module.instantiate()
+    this.#module = module
+    this.#program = stateProgram(state, shares)
     this.#notAfterMs = notAfterMs
-    const program = stateProgram(state, shares)
+    this.#exports = module.instantiate()
+    this.#configure()
+    this.#freshBytes = this.memoryBytes
+  }
+
+  #configure(): void {
     this.#run('configure the core', (core) => {
-      const at = core.reserveInput(program.length, 0) >>> 0
-      new Uint8Array(core.memory.buffer).set(program, at)
+      const at = core.reserveInput(this.#program.length, 0) >>> 0
+      new Uint8Array(core.memory.buffer).set(this.#program, at)
       core.configure(at)
     })
   }
@@ -96,6 +90,7 @@ export class Core {
   /** Folds the prepared batch. `wallMs` holds back the head's frontier; Infinity for history. */
   fold(wallMs: number, replaying: boolean): void {
     const wall = Number.isFinite(wallMs) ? wallMs : Number.MAX_SAFE_INTEGER
+    this.#isClean = false
     this.#run('fold a batch', (core) => core.foldBatch(wall, replaying ? 1 : 0))
   }
 
@@ -187,7 +182,24 @@ export class Core {
     this.#exports.setEntityApplied(entity, position)
   }
 
-  /** Drops all interned keys; only between flushes. */
+  /** Events of the entity from before `ms` are filtered from now on; returns its number. See assembly/forget.ts. */
+  forgetBefore(key: Uint8Array, ms: number): number {
+    return this.#run('forget an entity', (core) => {
+      const at = core.reserveInput(key.length, 0) >>> 0
+      new Uint8Array(core.memory.buffer).set(key, at)
+      const entity = core.internKey(at, key.length) >>> 0
+      core.forgetBefore(entity, ms)
+      return entity
+    })
+  }
+
+  /** Drops the entity's delta and lets its next row go out empty. False where there is neither a delta nor a stored row. */
+  erase(entity: number, hasRow: boolean): boolean {
+    this.#isClean = false
+    return this.#run('erase an entity', (core) => core.eraseEntity(entity, hasRow ? 1 : 0) !== 0)
+  }
+
+  /** Drops all interned keys, and with them what was forgotten; only between flushes. */
   forgetEntities(): void {
     this.#run('forget entities', (core) => core.forgetEntities())
   }
@@ -199,7 +211,7 @@ export class Core {
     return this.#exports.deltaBytes() >>> 0
   }
 
-  /** All memory the instance has handed out. */
+  /** All memory the instance has handed out: it grows with the entities met, and `renew` alone gives it back. */
   get memoryBytes(): number {
     return this.#exports.memoryBytes() >>> 0
   }
@@ -244,20 +256,24 @@ export class Core {
   writeRows(chunk: DirtyChunk, stored: (Uint8Array | undefined)[], position: number): Uint8Array[] {
     return this.#run('write rows', (core) => {
       const rows: Uint8Array[] = []
+      let memory = new Uint8Array(core.memory.buffer)
       for (let place = chunk.start; place < chunk.end; place++) {
         const old = stored[place - chunk.start]
         let at = 0
         if (old) {
           at = core.reserveInput(old.length, 0) >>> 0
-          new Uint8Array(core.memory.buffer).set(old, at)
+          if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
+          memory.set(old, at)
         }
         core.beginRows()
         const error = core.writeRow(place, at, old ? old.length : 0, position)
         if (error !== 0) {
           throw rowError(error, `row of entity ${Buffer.from(this.keyOf(core.dirtyEntity(place))).toString('latin1')}`)
         }
+        // Memory that grew has a new buffer, and the old view is empty.
+        if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
         const from = core.rowAddress() >>> 0
-        rows.push(new Uint8Array(core.memory.buffer).slice(from, from + core.rowBytes()))
+        rows.push(memory.slice(from, from + core.rowBytes()))
       }
       return rows
     })
@@ -266,6 +282,26 @@ export class Core {
   /** Everything flushed is stored: empties the delta. */
   endFlush(): void {
     this.#exports.endFlush()
+    this.#isClean = true
+  }
+
+  /** How much of it `renew` would give back, as far as is known: what came since the last time. */
+  get spareBytes(): number {
+    return this.memoryBytes - this.#freshBytes
+  }
+
+  /**
+   * Gives memory back: a new instance goes on from the clocks, counters and dedupe ids of this one. Every entity is unknown to
+   * it. False with a delta, which is only emptied by a flush.
+   */
+  renew(): boolean {
+    if (!this.#isClean) return false
+    const checkpoint = this.writeCheckpoint()
+    this.#exports = this.#module.instantiate()
+    this.#configure()
+    this.readCheckpoint(checkpoint)
+    this.#freshBytes = this.memoryBytes
+    return true
   }
 
   // ---- checkpoints -------------------------------------------------------------------------------------------------

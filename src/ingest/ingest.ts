@@ -11,6 +11,7 @@
  *   7 filter         ─✗  filtered, counted           assembly/accept.ts
  *   8 route              entity -> lane              assembly/keys.ts, entities.ts
  *   9 fold               head, tiles                 assembly/fold.ts -> slots.ts, events.ts -> partials/
+ *    (what its entity was asked to be forgotten before: filtered as well, assembly/forget.ts)
  *  10 flush -> store -> commit                       ingest/flush.ts -> assembly/flush.ts -> ingest/lane.ts -> store/
  *
  * Steps 2 to 9 run inside the core on a whole batch. After a crash the log is pushed again from `resumeFrom`: every record
@@ -18,13 +19,15 @@
  * the position that the entity's stored row already holds.
  */
 
-import { Core, type Counters } from '../engine/core.ts'
+import { Core } from '../engine/core.ts'
 import type { CoreModule } from '../engine/module.ts'
 import type { ColumnBatch } from '../model/columns.ts'
+import type { Counters } from '../model/counters.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { partitionHash } from '../model/key.ts'
 import type { StatePlan } from '../model/plan.ts'
 import type { LaneName, Store } from '../store/port.ts'
+import { Erasures } from './erase.ts'
 import { type FlushTally, flushLanes } from './flush.ts'
 import { LaneOwner } from './lane.ts'
 import { type SideRecord, sideRecords } from './side.ts'
@@ -50,6 +53,8 @@ export interface IngestSpec {
   readonly deltaBytesMax: number
   /** History knows its end: its head's frontier isn't held back by the wall clock. */
   readonly isHistory: boolean
+  /** Keep a flush ledger for so long; none unless told. */
+  readonly ledgerMs?: number
   /** Readers look for an entity where these partition counts put it, so no other entity may be in this partition. */
   readonly keyedBy?: { readonly topic: string; readonly partition: number; readonly counts: readonly number[] }
 }
@@ -80,6 +85,7 @@ export class Ingest {
   /** Hash of the last record pushed, as its source gives it. */
   #lastHash = ''
   readonly #written: FlushTally = { rows: 0, bytes: 0 }
+  readonly #erasures: Erasures
   #failed: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -97,6 +103,7 @@ export class Ingest {
     const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
     if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
     else this.#core.startAt(0)
+    this.#erasures = new Erasures(spec, options.store, this.#core, owners, (from) => this.#readApplied(from))
   }
 
   /** Takes the lanes and restores the clocks. Throws CHECKPOINT_MISSING, STORE_UNAVAILABLE. */
@@ -106,7 +113,9 @@ export class Ingest {
       if (index % spec.shards !== spec.shard) continue
       const { namespace, stateHash, generation, layoutVersion } = spec
       const lane: LaneName = { namespace, stateHash, generation, lane: name }
-      owners.set(index, await LaneOwner.acquire({ store: options.store, lane, nonce: options.nonce, layoutVersion }))
+      const { store, nonce, clock } = options
+      const ledger = spec.ledgerMs === undefined ? undefined : { keepMs: spec.ledgerMs, clock }
+      owners.set(index, await LaneOwner.acquire({ store, lane, nonce, layoutVersion, ledger }))
     }
     if (owners.size === 0) {
       throw new TilefoldError(
@@ -114,7 +123,9 @@ export class Ingest {
         `cannot ingest log ${spec.log}: shard ${spec.shard} of ${spec.shards} has none of its ${spec.lanes.length} lanes`,
       )
     }
-    return new Ingest(spec, options, owners)
+    const ingest = new Ingest(spec, options, owners)
+    await ingest.#inTurn(() => ingest.#forget())
+    return ingest
   }
 
   /** First position that the log must deliver (again). */
@@ -186,10 +197,26 @@ export class Ingest {
     return this.#inTurn(async () => this.#core.advance(ms, this.#wallMs()))
   }
 
-  /** The idle check of every lane. Throws FENCED, REGRESSED. */
+  get memoryBytes(): number {
+    return this.#core.memoryBytes
+  }
+
+  get spareBytes(): number {
+    return this.#core.spareBytes
+  }
+
+  /** Forgets every entity that is resident, to give memory back; does nothing while there is something to flush. */
+  renew(): Promise<void> {
+    return this.#inTurn(async () => {
+      if (this.#core.renew()) await this.#erasures.drawAgain()
+    })
+  }
+
+  /** The idle check of every lane; then what was asked to be forgotten since the last one is. Throws FENCED, REGRESSED. */
   check(): Promise<void> {
     return this.#inTurn(async () => {
       for (const owner of this.#owners.values()) await owner.check()
+      await this.#forget()
     })
   }
 
@@ -198,15 +225,24 @@ export class Ingest {
     return new Map([...this.#owners].map(([lane, owner]) => [lane, owner.record.sequence]))
   }
 
-  async #flush(): Promise<number> {
+  /** Erases what was asked to be forgotten since the last look, and says so in the lanes' records. */
+  async #forget(): Promise<void> {
+    const lanes = await this.#erasures.look()
+    if (lanes.size > 0) await this.#flush(lanes)
+  }
+
+  async #flush(forced?: ReadonlySet<number>): Promise<number> {
     // Without dedupe a checkpoint is a hundred bytes; with it, it holds every id within the horizon.
     const nowMs = this.#options.clock()
     const isDue = !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
-    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash)
+    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, forced)
     this.#written.rows += rows
     this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs
-    if (this.#core.entityCount > ENTITIES_MAX) this.#core.forgetEntities()
+    if (this.#core.entityCount > ENTITIES_MAX) {
+      this.#core.forgetEntities()
+      await this.#erasures.drawAgain()
+    }
     return this.applied
   }
 

@@ -47,8 +47,10 @@ import {
   SEGMENT_BYTES_MAX,
   type Store,
   type StoredRow,
+  type WriteOutcome,
 } from '../store/port.ts'
 import { appliedOf, describeLane, judgeRead, segmentHash, writtenRecord } from '../store/rules.ts'
+import { FlushLedger, type LedgerOptions } from './ledger.ts'
 
 export interface LaneOwnerOptions {
   readonly store: Store
@@ -59,11 +61,24 @@ export interface LaneOwnerOptions {
   readonly layoutVersion: number
   /** Waits before a write whose fate is unknown is tried again; then the owner gives up. */
   readonly retryDelaysMs?: readonly number[]
+  /** Keep a record of when positions became readable. */
+  readonly ledger?: LedgerOptions
 }
 
 const RETRY_DELAYS_MS = [20, 100, 500]
 /** What a row costs beside its bytes, so that a million tiny rows do not make one write. */
 const ROW_OVERHEAD_BYTES = 64
+
+export type RowSink = (index: number, bytes: Uint8Array | undefined) => void
+
+/** Keys of rows, what takes them, and per key the position of the first event of the delta that the row will be added to. */
+export interface RowsToRead {
+  readonly keys: readonly Uint8Array[]
+  /** Called once per key, in order, and again from the first where a read had to be repeated; the bytes are good until it returns. */
+  readonly sink: RowSink
+  /** Infinity: none. */
+  readonly deltaStarts?: ArrayLike<number> | undefined
+}
 
 /**
  * One taking of one lane. Any error of a write ends it (`lost`): its memory can no longer be trusted to match the store, and
@@ -81,6 +96,9 @@ export class LaneOwner {
   #record: LaneRecord
   #hasCheckpoint: boolean
   #flushing: number | undefined
+  #ledger: FlushLedger | undefined
+  /** Requests to forget that the flush under way, or the next one, carries out. */
+  #erased = 0
   #lost: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -100,6 +118,11 @@ export class LaneOwner {
         `cannot start lane ${describeLane(options.lane)}: no whole checkpoint at or before its marker ${record.marker}; rebuild it from its log`,
         { marker: record.marker, flushingTo: record.flushingTo },
       )
+    }
+    if (options.ledger) {
+      const stored = await options.store.readLedger(options.lane)
+      owner.#ledger = new FlushLedger(options.ledger, stored, record.flushingTo)
+      owner.#ledger.visible(record.marker)
     }
     return owner
   }
@@ -135,40 +158,57 @@ export class LaneOwner {
   }
 
   /**
-   * Writes rows of the flush under way, in chunks of the store's size. `rows` is pulled as the chunks go out; a row's bytes must stay as they are
-   * until its chunk is written, at the latest when the promise resolves. Throws FENCED, REGRESSED, STORE_UNAVAILABLE.
+   * Writes rows of the flush under way, in chunks of the store's size; their bytes must stay as they are until the promise
+   * resolves. `next`: rows to be read on the way, before the first write, so that a trip is saved; not rows of this call.
+   * Throws FENCED, REGRESSED, STORE_UNAVAILABLE.
    */
-  writeRows(rows: Iterable<StoredRow>): Promise<void> {
+  writeRows(rows: readonly StoredRow[], next?: RowsToRead): Promise<void> {
     return this.#inTurn(async () => {
-      // Replaying, a row may rightly be further than the flush: its owner before us had come as far as flushing_to.
-      const limit = Math.max(this.#flushingAt(), this.#record.flushingTo)
-      let chunk: StoredRow[] = []
-      let chunkBytes = 0
-      for (const row of rows) {
-        const applied = appliedOf(row.bytes)
-        this.#check(applied <= limit, `a row has applied ${applied}, expected at most ${limit}`)
-        chunk.push(row)
-        chunkBytes += row.key.length + row.bytes.length + ROW_OVERHEAD_BYTES
-        if (chunkBytes < this.#store.writeBytesMax) continue
-        await this.#write({ rows: chunk })
-        chunk = []
-        chunkBytes = 0
-      }
-      if (chunk.length > 0) await this.#write({ rows: chunk })
+      const ahead = next && this.#tryRead(next).catch(asError)
+      for (const chunk of this.#chunksOf(rows)) await this.#write({ rows: chunk })
+      const outcome = await ahead
+      if (outcome instanceof Error && !isUncertain(outcome)) throw outcome
+      // Tried again by the store, the read may have come behind the writes and found another sequence.
+      if (next && outcome !== 'ok') await this.#read(next)
     })
   }
 
   /**
-   * Ends the flush under way: every event up to `position` is in the rows. `hash` is the source's hash of the record there.
-   * With `segments`, the checkpoint at `position` lands in the same write. Throws as `writeRows` does.
+   * Ends the flush under way: with `rows`, every event up to `position` is in the store. `hash` is the source's hash of the
+   * record there. With `segments`, the checkpoint at `position` lands in the same write. Throws as `writeRows` does.
    */
-  endFlush(position: number, hash: string, segments?: readonly Uint8Array[]): Promise<void> {
+  endFlush(
+    position: number,
+    hash: string,
+    segments?: readonly Uint8Array[],
+    rows: readonly StoredRow[] = [],
+  ): Promise<void> {
     return this.#inTurn(async () => {
       this.#check(position === this.#flushingAt(), `the flush under way is at ${this.#flushing}, got ${position}`)
+      const chunks = this.#chunksOf(rows)
+      // What is small enough travels with the marker: a flush of few rows is one write.
+      const last = chunks.pop()
+      for (const chunk of chunks) await this.#write({ rows: chunk })
       const checkpoint = segments === undefined ? {} : await this.#writeSegments(position, segments)
-      await this.#write({ marker: { position, hash }, ...checkpoint })
+      const bytes = bytesOf(last ?? []) + lengthOf(checkpoint.segments ?? [])
+      // The lane's very first write is not its last: the empty checkpoint stays behind the one of this flush.
+      const fits = bytes <= this.#store.writeBytesMax && this.#hasCheckpoint
+      if (last && !fits) await this.#write({ rows: last })
+      const erased = this.#erased > (this.#record.erased ?? 0) ? { erased: this.#erased } : {}
+      await this.#write({
+        ...(last && fits ? { rows: last } : {}),
+        marker: { position, hash },
+        ...checkpoint,
+        ...erased,
+      })
       this.#flushing = undefined
+      this.#ledger?.visible(position)
     })
+  }
+
+  /** The next flush to end carries out the requests to forget up to number `last`. */
+  noteErased(last: number): void {
+    this.#erased = last
   }
 
   /** Writes a checkpoint at a position that the marker has reached, outside of a flush. Throws as `writeRows` does. */
@@ -187,30 +227,54 @@ export class LaneOwner {
    * per key, the position of the first event of the delta that the row will be combined with (Infinity: none). Throws
    * FENCED, REGRESSED; the sink may then have been called for the keys before.
    */
-  readRows(
-    keys: readonly Uint8Array[],
-    sink: (index: number, bytes: Uint8Array | undefined) => void,
-    deltaStarts?: ArrayLike<number>,
-  ): Promise<void> {
-    return this.#inTurn(async () => {
-      const { token, sequence, flushingTo } = this.#record
-      const outcome = await this.#store.readOwnRows(this.lane, token, sequence, keys, (index, bytes) => {
-        const limit = Math.min(flushingTo + 1, deltaStarts?.[index] ?? Number.POSITIVE_INFINITY)
-        const applied = bytes === undefined ? -1 : appliedOf(bytes)
-        if (applied >= limit) throw this.#foreign(applied, limit)
-        sink(index, bytes)
-      })
-      if (outcome !== 'ok') throw outcome === 'fenced' ? this.#fenced() : this.#regressed()
-    })
+  readRows(keys: readonly Uint8Array[], sink: RowSink, deltaStarts?: ArrayLike<number>): Promise<void> {
+    return this.#inTurn(() => this.#read({ keys, sink, deltaStarts }))
   }
 
-  /** The idle check: is the lane still ours, and as we left it? Throws FENCED, REGRESSED. */
+  /** The idle check: is the lane still ours, and as we left it? Brings the ledger up to date. Throws FENCED, REGRESSED. */
   check(): Promise<void> {
     return this.#inTurn(async () => {
       const { token, sequence } = this.#record
       const outcome = judgeRead(await this.#store.readLane(this.lane), token, sequence)
       if (outcome !== 'ok') throw outcome === 'fenced' ? this.#fenced() : this.#regressed()
+      // No flush has come since to take it along.
+      const ledger = this.#ledger?.take(true)
+      if (ledger) await this.#write({ ledger })
     })
+  }
+
+  async #read(rows: RowsToRead): Promise<void> {
+    const outcome = await this.#tryRead(rows)
+    if (outcome !== 'ok') throw outcome === 'fenced' ? this.#fenced() : this.#regressed()
+  }
+
+  #tryRead({ keys, sink, deltaStarts }: RowsToRead): Promise<WriteOutcome> {
+    const { token, sequence, flushingTo } = this.#record
+    return this.#store.readOwnRows(this.lane, token, sequence, keys, (index, bytes) => {
+      const limit = Math.min(flushingTo + 1, deltaStarts?.[index] ?? Number.POSITIVE_INFINITY)
+      const applied = bytes === undefined ? -1 : appliedOf(bytes)
+      if (applied >= limit) throw this.#foreign(applied, limit)
+      sink(index, bytes)
+    })
+  }
+
+  /** In pieces of the store's size. */
+  #chunksOf(rows: readonly StoredRow[]): StoredRow[][] {
+    // Replaying, a row may rightly be further than the flush: its owner before us had come as far as flushing_to.
+    const limit = Math.max(this.#flushingAt(), this.#record.flushingTo)
+    const chunks: StoredRow[][] = []
+    let bytes = Number.POSITIVE_INFINITY
+    for (const row of rows) {
+      const applied = appliedOf(row.bytes)
+      this.#check(applied <= limit, `a row has applied ${applied}, expected at most ${limit}`)
+      if (bytes >= this.#store.writeBytesMax) {
+        chunks.push([])
+        bytes = 0
+      }
+      chunks.at(-1)!.push(row)
+      bytes += bytesOf([row])
+    }
+    return chunks
   }
 
   /** Sends the segments in writes of the store's size; returns what makes them the checkpoint, for the write that ends it. */
@@ -235,10 +299,18 @@ export class LaneOwner {
 
   /** One atomic write under token and sequence, with what travels along; tried again, the same, while its fate is unknown. */
   async #write(change: LaneWrite): Promise<void> {
+    this.#checkHeld()
     const flushingTo = Math.max(this.#flushing ?? -1, this.#record.flushingTo)
     // The empty checkpoint a lane starts from: without it a crash in the first flush would leave a lane that can't start.
     const first = this.#hasCheckpoint ? {} : { checkpoint: { position: -1, segments: [] } }
-    const whole: LaneWrite = { ...first, ...change, flushingTo, layoutVersion: this.#layoutVersion }
+    const ledger = change.ledger ?? this.#ledger?.take()
+    const whole: LaneWrite = {
+      ...first,
+      ...change,
+      flushingTo,
+      layoutVersion: this.#layoutVersion,
+      ...(ledger && { ledger }),
+    }
     const outcome = await this.#tryWrite(whole)
     if (outcome === 'fenced') throw this.#fenced()
     if (outcome === 'regressed') throw this.#regressed()
@@ -253,8 +325,7 @@ export class LaneOwner {
         return await this.#store.write(this.lane, token, sequence, change)
       } catch (error) {
         const delayMs = this.#retryDelaysMs[attempt]
-        const isUncertain = error instanceof TilefoldError && error.code === 'STORE_UNAVAILABLE'
-        if (!isUncertain || delayMs === undefined) {
+        if (!isUncertain(error) || delayMs === undefined) {
           this.#lost = error instanceof TilefoldError ? error : undefined
           this.#lost ??= new TilefoldError(
             'STORE_UNAVAILABLE',
@@ -314,4 +385,21 @@ export class LaneOwner {
     this.#lost = new TilefoldError(code, message)
     return this.#lost
   }
+}
+
+/** Nobody knows whether it happened. */
+function isUncertain(error: unknown): boolean {
+  return error instanceof TilefoldError && error.code === 'STORE_UNAVAILABLE'
+}
+
+function asError(error: unknown): Error {
+  return error instanceof Error ? error : new Error(String(error))
+}
+
+function bytesOf(rows: readonly StoredRow[]): number {
+  return rows.reduce((sum, { key, bytes }) => sum + key.length + bytes.length + ROW_OVERHEAD_BYTES, 0)
+}
+
+function lengthOf(segments: readonly Uint8Array[]): number {
+  return segments.reduce((sum, { length }) => sum + length, 0)
 }

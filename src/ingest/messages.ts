@@ -1,6 +1,7 @@
 /** What the threads of a pool say to each other: plain data, answered in any order, matched by id. */
-import type { Counters } from '../engine/core.ts'
+
 import type { PackedBatch } from '../engine/pack.ts'
+import type { Counters } from '../model/counters.ts'
 import { type ErrorCode, TilefoldError } from '../model/errors.ts'
 import type { IngestSpec } from './ingest.ts'
 import type { SideRecord } from './side.ts'
@@ -11,6 +12,7 @@ export type Call =
   | { readonly op: 'flush'; readonly handle: number }
   | { readonly op: 'advance'; readonly handle: number; readonly ms: number }
   | { readonly op: 'check'; readonly handle: number }
+  | { readonly op: 'renew'; readonly handle: number }
   | { readonly op: 'drop'; readonly handle: number }
   | { readonly op: 'stop' }
 
@@ -23,6 +25,9 @@ export interface IngestStatus {
   readonly marker: { readonly position: number; readonly hash: string }
   readonly watermarkMs: number
   readonly deltaBytes: number
+  readonly memoryBytes: number
+  /** Part of it that `renew` would give back. */
+  readonly spareBytes: number
   readonly counters: Counters
   /** Since it was opened. */
   readonly written: { readonly rows: number; readonly bytes: number }

@@ -44,6 +44,8 @@ export interface IngestHandle {
   flush(): Promise<number>
   advance(ms: number): Promise<void>
   check(): Promise<void>
+  /** Forgets resident entities, to give memory back; nothing happens while something waits for a flush. */
+  renew(): Promise<void>
   drop(): Promise<void>
 }
 
@@ -54,6 +56,8 @@ export function statusOf(ingest: Ingest): IngestStatus {
     marker: ingest.marker,
     watermarkMs: ingest.watermarkMs,
     deltaBytes: ingest.deltaBytes,
+    memoryBytes: ingest.memoryBytes,
+    spareBytes: ingest.spareBytes,
     counters: ingest.counters,
     written: ingest.written,
     checkpointMs: ingest.checkpointMs,
@@ -138,6 +142,10 @@ class LocalHandle implements IngestHandle {
 
   check(): Promise<void> {
     return this.#ingest.check()
+  }
+
+  renew(): Promise<void> {
+    return this.#ingest.renew()
   }
 
   async drop(): Promise<void> {}
@@ -256,6 +264,10 @@ class ThreadHandle implements IngestHandle {
 
   check(): Promise<void> {
     return this.#call({ op: 'check', handle: this.#handle })
+  }
+
+  renew(): Promise<void> {
+    return this.#call({ op: 'renew', handle: this.#handle })
   }
 
   drop(): Promise<void> {

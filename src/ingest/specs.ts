@@ -10,6 +10,7 @@ export interface LiveShares {
   /** Bytes that may wait for a flush, per ingest. */
   readonly deltaBytesMax: number
   readonly keyedBy?: IngestSpec['keyedBy']
+  readonly ledgerMs?: number | undefined
 }
 
 /** One spec per ingest; the log is in the layout (registry `openLog`). */
@@ -18,7 +19,7 @@ export function liveSpecs(
   plan: Plan,
   log: string,
   { layout, generation }: OpenGeneration,
-  { shards, deltaBytesMax, keyedBy }: LiveShares,
+  { shards, deltaBytesMax, keyedBy, ledgerMs }: LiveShares,
 ): IngestSpec[] {
   const { shards: laneCount, notAfterMs } = generation.logs.find((each) => each.name === log)!
   const lanes = Array.from({ length: laneCount }, (_, i) => liveLane(log, i))
@@ -38,5 +39,6 @@ export function liveSpecs(
     deltaBytesMax,
     isHistory: false,
     keyedBy,
+    ...(ledgerMs === undefined ? {} : { ledgerMs }),
   }))
 }

@@ -42,6 +42,7 @@ async function perform(request: Request): Promise<IngestStatus | undefined> {
   else if (request.op === 'flush') await ingest.flush()
   else if (request.op === 'advance') await ingest.advance(request.ms)
   else if (request.op === 'check') await ingest.check()
+  else if (request.op === 'renew') await ingest.renew()
   else ingests.delete(request.handle)
   return statusOf(ingest)
 }

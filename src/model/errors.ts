@@ -19,6 +19,7 @@ export const ERRORS = {
   COLUMN_TYPE: { status: 422, means: 'a column of the source has another type than the definition says' },
   BATCH_INVALID: { status: 400, means: 'a pushed batch is malformed' },
   POSITION_INVALID: { status: 400, means: 'a pushed batch has positions that are not whole numbers in log order' },
+  OUTPUT_FAILED: { status: 500, means: 'a file cannot be written; what was there before is still there' },
   // Engine
   CORE_TRAP: { status: 500, means: 'the core stopped on a broken invariant; its lanes must restart' },
   CORE_MEMORY: { status: 500, means: 'the core reached its memory limit' },
@@ -44,7 +45,13 @@ export const ERRORS = {
   STORE_LOST: { status: 409, means: 'the log knows of a lane that the store has forgotten' },
   DEAD_LETTERS: { status: 422, means: 'too many records of a log cannot be read' },
   DEAD_LETTERS_UNAVAILABLE: { status: 503, means: 'dead letters cannot be written' },
+  MIRROR_UNAVAILABLE: { status: 503, means: "a mirror's directory cannot be written now" },
+  MIRROR_INVALID: {
+    status: 409,
+    means: "a mirror's files and its manifest do not agree: missing, overlapping, changed",
+  },
   LAYOUT_MISSING: { status: 404, means: 'the store holds no layout for this view' },
+  STATE_IN_USE: { status: 409, means: 'a stored state is to be deleted that a layout names or an owner writes' },
   VIEW_NOT_READY: { status: 503, means: 'no generation of this view is complete enough to be answered from yet' },
   // Requests
   REQUEST_INVALID: { status: 400, means: 'a request is malformed' },

@@ -155,6 +155,7 @@ export type FeatureValue = number | bigint | string | boolean | null
  * - `too_old`: as-of lies before the oldest instant the row can answer; use a training set
  * - `overflow`: the exact value does not fit the feature's type
  * - `error`: the row could not be read; the row's error says why
+ * - `unavailable`: the part of the store that holds the entity did not answer in time, or refused; ask again
  */
 export type FeatureStatus =
   | 'ok'
@@ -165,3 +166,4 @@ export type FeatureStatus =
   | 'too_old'
   | 'overflow'
   | 'error'
+  | 'unavailable'

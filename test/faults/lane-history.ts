@@ -136,23 +136,36 @@ async function own(world: World, process: Process, nonce: string): Promise<void>
   const flush = async (): Promise<void> => {
     lane.beginFlush(position)
     const dirty = [...residents].filter(([, resident]) => resident.isDirty)
-    while (dirty.length > 0) {
-      const chunk = dirty.splice(0, weather.chunkRows)
+    const chunks: (typeof dirty)[] = []
+    while (dirty.length > 0) chunks.push(dirty.splice(0, weather.chunkRows))
+    const reads = chunks.map((chunk) => {
       const deltas = chunk.filter(([, resident]) => resident.deltaStart < Number.POSITIVE_INFINITY)
-      const rows = await read(
-        deltas.map(([entity]) => entity),
-        deltas.map(([, resident]) => resident.deltaStart),
-      )
-      for (const [i, [, resident]] of deltas.entries()) {
-        resident.bag = combine(rows[i]!, resident.bag)
-        resident.applied = rows[i]!.applied
+      const rows: (Bag & { applied: number })[] = []
+      return {
+        deltas,
+        rows,
+        keys: deltas.map(([entity]) => keyOf(entity)),
+        deltaStarts: deltas.map(([, resident]) => resident.deltaStart),
+        sink: (i: number, bytes: Uint8Array | undefined) => {
+          rows[i] = decode(bytes)
+        },
+      }
+    })
+    if (reads[0]) await lane.readRows(reads[0].keys, reads[0].sink, reads[0].deltaStarts)
+    let last: StoredRow[] = []
+    for (const [n, chunk] of chunks.entries()) {
+      for (const [i, [, resident]] of reads[n]!.deltas.entries()) {
+        resident.bag = combine(reads[n]!.rows[i]!, resident.bag)
+        resident.applied = reads[n]!.rows[i]!.applied
         resident.deltaStart = Number.POSITIVE_INFINITY
       }
-      await lane.writeRows(chunk.map(([entity, resident]) => encode(entity, position, resident.bag)))
+      last = chunk.map(([entity, resident]) => encode(entity, position, resident.bag))
       for (const [, resident] of chunk) resident.isDirty = false
+      // As ingest/flush.ts: the next chunk is read while this one is written, and the last goes with the marker.
+      if (n + 1 < chunks.length) await lane.writeRows(last, reads[n + 1])
     }
     const hasCheckpoint = random.chance(weather.checkpoint)
-    await lane.endFlush(position, `hash ${position}`, hasCheckpoint ? [Uint8Array.of(position)] : undefined)
+    await lane.endFlush(position, `hash ${position}`, hasCheckpoint ? [Uint8Array.of(position)] : undefined, last)
   }
 
   for (;;) {

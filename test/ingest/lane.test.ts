@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { LaneOwner, type LaneOwnerOptions } from '../../src/ingest/lane.ts'
+import { TilefoldError } from '../../src/model/errors.ts'
 import { createMemoryStore, type MemoryStore } from '../../src/store/memory.ts'
-import { SEGMENT_BYTES_MAX, type StoredRow } from '../../src/store/port.ts'
+import { SEGMENT_BYTES_MAX, type Store, type StoredRow } from '../../src/store/port.ts'
 import { appliedOf } from '../../src/store/rules.ts'
 import { LANE, readOne, rowOf, rowsOf } from '../store/suite.ts'
 
@@ -24,6 +25,11 @@ async function flush(owner: LaneOwner, position: number, rows: StoredRow[], with
   owner.beginFlush(position)
   await owner.writeRows(rows)
   await owner.endFlush(position, `hash ${position}`, withCheckpoint ? [Uint8Array.of(position)] : undefined)
+}
+
+function bound(store: Store, name: keyof Store): unknown {
+  const member = store[name]
+  return typeof member === 'function' ? member.bind(store) : member
 }
 
 describe('taking a lane', () => {
@@ -104,19 +110,69 @@ describe('a flush', () => {
     expect((await rowsOf(store, LANE)).map((row) => row.bytes[20])).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
   })
 
-  it('pulls rows as it goes, so that a whole flush need not lie in memory', async () => {
+  it('takes its last rows along with the marker where they fit', async () => {
+    const store = createMemoryStore({ writeBytesMax: 300 })
+    const owner = await acquire(store)
+    await flush(owner, 5, [])
+    const writesOf = async (rows: number, position: number): Promise<number> => {
+      const before = store.calls
+      owner.beginFlush(position)
+      const last = Array.from({ length: rows }, (_, i) => rowOf(`key${i}`, position, i))
+      await owner.endFlush(position, 'h', [Uint8Array.of(position)], last)
+      const writes = store.calls - before
+      expect((await rowsOf(store, LANE)).filter((row) => appliedOf(row.bytes) === position)).toHaveLength(rows)
+      expect(await store.readLane(LANE)).toMatchObject({ marker: position, flushingTo: position })
+      return writes
+    }
+    // Three rows are more than fits beside the checkpoint.
+    expect([await writesOf(1, 7), await writesOf(2, 8), await writesOf(3, 9), await writesOf(5, 10)]).toEqual([
+      1, 1, 2, 2,
+    ])
+  })
+
+  it('reads the next rows on the way, as they are before its writes', async () => {
     const store = createMemoryStore({ writeBytesMax: 100 })
     const owner = await acquire(store)
-    const writesAtPull: number[] = []
-    function* rows(): Iterable<StoredRow> {
-      for (let i = 0; i < 3; i++) {
-        writesAtPull.push(store.calls)
-        yield rowOf(`key${i}`, 7)
-      }
-    }
+    await flush(owner, 5, [rowOf('a', 5, 1), rowOf('b', 5, 2)])
     owner.beginFlush(7)
-    await owner.writeRows(rows())
-    expect(writesAtPull.map((calls) => calls - writesAtPull[0]!)).toEqual([0, 1, 2])
+    const seen: (number | undefined)[] = []
+    const keys = [text.encode('b'), text.encode('c')]
+    await owner.writeRows([rowOf('a', 7, 3), rowOf('d', 7, 3)], { keys, sink: (i, bytes) => (seen[i] = bytes?.[20]) })
+    expect(seen).toEqual([2, undefined])
+    await owner.endFlush(7, 'h', [], [rowOf('b', 7, 4)])
+    expect((await rowsOf(store, LANE)).map((row) => row.bytes[20])).toEqual([3, 4, 3])
+  })
+
+  it.each(['behind the writes', 'lost'] as const)('reads them again where the read came %s', async (fate) => {
+    const store = createMemoryStore({ writeBytesMax: 100 })
+    let reads = 0
+    const readLate: Store['readOwnRows'] = async (...call) => {
+      if (++reads > 1) return store.readOwnRows(...call)
+      await new Promise((wake) => setTimeout(wake, 5))
+      if (fate === 'lost') throw new TilefoldError('STORE_UNAVAILABLE', 'cut')
+      return store.readOwnRows(...call)
+    }
+    const late = new Proxy<Store>(store, {
+      get: (_, name: keyof Store) => (name === 'readOwnRows' ? readLate : bound(store, name)),
+    })
+    const owner = await acquire(store, { store: late })
+    owner.beginFlush(7)
+    const seen: unknown[] = []
+    await owner.writeRows([rowOf('a', 7), rowOf('d', 7)], {
+      keys: [text.encode('b')],
+      sink: (_, bytes) => seen.push(bytes),
+    })
+    expect({ seen, reads, lost: owner.lost }).toEqual({ seen: [undefined], reads: 2, lost: undefined })
+  })
+
+  it('tells of a foreign row that was read on the way', async () => {
+    const store = createMemoryStore()
+    const owner = await acquire(store)
+    await flush(owner, 5, [rowOf('b', 5)])
+    owner.beginFlush(7)
+    const read = owner.writeRows([rowOf('a', 7)], { keys: [text.encode('b')], sink: () => {}, deltaStarts: [5] })
+    await expect(read).rejects.toMatchObject({ code: 'REGRESSED' })
+    await expect(owner.endFlush(7, 'h')).rejects.toMatchObject({ code: 'REGRESSED' })
   })
 
   it('of nothing is one write', async () => {
