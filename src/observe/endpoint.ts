@@ -3,7 +3,8 @@
  *
  *   GET /metrics   numbers for Prometheus; behind the token, where there is one
  *   GET /livez     the process runs
- *   GET /readyz    it does its work; 503 and why not otherwise
+ *   GET /readyz    it does its work; 503 and why not otherwise, in a word
+ *   GET /readyz?verbose   with names and places; behind the token as well
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { TilefoldError } from '../model/errors.ts'
@@ -18,6 +19,8 @@ export interface EndpointOptions {
   readonly access: { check(authorization: string | undefined, hostHeader: string | undefined): void }
   /** Why the process is not ready, in a word; undefined where it is. Failing is not ready either. */
   readonly unready: () => string | undefined | Promise<string | undefined>
+  /** The same for who may know it: which logs, which errors. */
+  readonly unreadyDetails?: () => readonly string[]
 }
 
 export interface Endpoint {
@@ -59,11 +62,13 @@ function listen(server: Server, host: string, port: number): Promise<void> {
 /** Never rejects. */
 async function answer(options: EndpointOptions, request: IncomingMessage, response: ServerResponse): Promise<void> {
   try {
-    const path = request.url?.replace(/\?.*$/, '')
+    const [, path, query] = /^([^?]*)\??(.*)$/.exec(request.url ?? '') ?? []
     if (request.method !== 'GET' && request.method !== 'HEAD') throw unknownRoute(request)
     if (path === '/livez') return send(response, 200, JSON_TYPE, '{"status":"ok"}')
-    if (path === '/readyz') return await answerReady(options, response)
+    const isVerbose = new URLSearchParams(query).has('verbose')
+    if (path === '/readyz' && !isVerbose) return await answerReady(options, response)
     options.access.check(request.headers.authorization, request.headers.host)
+    if (path === '/readyz') return await answerReady(options, response, options.unreadyDetails?.())
     if (path !== '/metrics') throw unknownRoute(request)
     send(response, 200, options.exposition.contentType, await options.exposition.text())
   } catch (cause) {
@@ -74,7 +79,11 @@ async function answer(options: EndpointOptions, request: IncomingMessage, respon
   }
 }
 
-async function answerReady({ unready }: EndpointOptions, response: ServerResponse): Promise<void> {
+async function answerReady(
+  { unready }: EndpointOptions,
+  response: ServerResponse,
+  details?: readonly string[],
+): Promise<void> {
   let reason: string | undefined
   try {
     reason = await unready()
@@ -83,7 +92,7 @@ async function answerReady({ unready }: EndpointOptions, response: ServerRespons
     reason = cause instanceof TilefoldError ? cause.code : 'INTERNAL'
   }
   if (reason === undefined) send(response, 200, JSON_TYPE, '{"status":"ready"}')
-  else send(response, 503, JSON_TYPE, JSON.stringify({ status: 'not_ready', reason }))
+  else send(response, 503, JSON_TYPE, JSON.stringify({ status: 'not_ready', reason, details }))
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8'

@@ -45,6 +45,11 @@ export function createWorkerMetrics(options: MetricsOptions): WorkerMetrics & Ex
   const rows = set.counter('flushed_rows_total', 'Rows written.', ['view'])
   const bytes = set.counter('flushed_bytes_total', 'Bytes of rows written.', ['view'])
   const deltaBytes = set.gauge('delta_bytes', 'Folded tiles that wait for a flush.', ['view'])
+  const memory = set.gauge(
+    'core_memory_bytes',
+    'What a lane holds in memory: resident entities, and what waits for a flush.',
+    LANE,
+  )
   const counts = new LaneCounts()
   return {
     laneCounted(lane, totals) {
@@ -67,6 +72,7 @@ export function createWorkerMetrics(options: MetricsOptions): WorkerMetrics & Ex
     checkpointed: (lane, atMs) => checkpointAge.since(labelsOf(lane), atMs),
     laneLeft(lane) {
       counts.forget(keyOf(lane))
+      memory.remove(labelsOf(lane))
       watermarkLag.remove(labelsOf(lane))
       checkpointAge.remove(labelsOf(lane))
     },
@@ -84,6 +90,7 @@ export function createWorkerMetrics(options: MetricsOptions): WorkerMetrics & Ex
       add(bytes, { view }, byteCount)
     },
     deltaBytes: (view, count) => put(deltaBytes, { view }, count),
+    memoryBytes: (lane, count) => put(memory, labelsOf(lane), count),
     ...set.exposition(),
   }
 }
@@ -96,11 +103,16 @@ export function createServerMetrics(options: MetricsOptions): ServerMetrics & Ex
   set.gauge('requests_in_flight', 'Feature requests under way.', [], () => underWay)
   const shed = set.tally('requests_shed_total', 'Feature requests turned away: too many were under way.')
   const entities = set.tally('answered_entities_total', 'Entities that were answered for.')
-  const partial = set.tally('partial_answers_total', 'Answers that may lack lanes the store has since.')
+  const partial = set.tally(
+    'partial_answers_total',
+    'Answers that lack rows which could not be read, or may lack lanes.',
+  )
   const values = set.tally('answered_values_total', 'Values answered, by their status.', 'status')
   const reads = set.histogram('store_read_duration_seconds', 'Time of a trip to the store.', [], REQUEST_BOUNDS)
   const rows = set.tally('store_read_rows_total', 'Rows read.')
   const bytes = set.tally('store_read_bytes_total', 'Bytes of rows read.')
+  const lookedFor = set.tally('row_cache_lookups_total', 'Rows looked for among those kept.')
+  const kept = set.tally('row_cache_hits_total', 'Rows that were found there.')
   return {
     requestDone: (route, status, seconds) => requests.observe([route, `${Math.floor(status / 100)}xx`], seconds),
     requestsInFlight(count) {
@@ -116,6 +128,10 @@ export function createServerMetrics(options: MetricsOptions): ServerMetrics & Ex
       reads.observe([], seconds)
       rows.add('', rowCount)
       bytes.add('', byteCount)
+    },
+    rowsCached(lookups, hits) {
+      lookedFor.add('', lookups)
+      kept.add('', hits)
     },
     ...set.exposition(),
   }

@@ -5,6 +5,7 @@
  * None of them ever throws, whatever it is told: a number is no reason to stop a lane. Labels are views, topics, partitions
  * and words from fixed sets; keys of entities are none.
  */
+import type { Counters } from '../model/counters.ts'
 import type { FeatureStatus } from '../model/plan.ts'
 
 /** One view's share of one partition: the lane's owner tells of it. */
@@ -14,28 +15,12 @@ export interface LaneLabels {
   readonly partition: number
 }
 
-/** How a lane's records ended, from the lane's beginning on: `consumed` is the sum of all but `redelivered`. */
-export interface LaneTotals {
-  readonly consumed: number
-  readonly applied: number
-  readonly duplicate: number
-  /** `expired` of them are older than retention. */
-  readonly late: number
-  readonly expired: number
-  readonly filtered: number
-  readonly rejected: number
-  readonly rejectedKey: number
-  readonly rejectedTime: number
-  readonly rejectedFuture: number
-  readonly redelivered: number
-}
-
 export interface WorkerMetrics {
   /**
    * The first totals of a lane are where its new owner starts: they count for nothing. Later ones count for what they add
    * to the highest told, so that records folded anew after a restart of the lane count once.
    */
-  laneCounted(lane: LaneLabels, totals: LaneTotals): void
+  laneCounted(lane: LaneLabels, totals: Counters): void
   /** Every record before it, in the lane's clock, is folded; the lag is worked out when it is asked for. */
   watermark(lane: LaneLabels, watermarkMs: number): void
   checkpointed(lane: LaneLabels, atMs: number): void
@@ -58,6 +43,7 @@ export interface WorkerMetrics {
   flushed(view: string, seconds: number, rows: number, bytes: number): void
   /** Folded tiles that wait for a flush. */
   deltaBytes(view: string, bytes: number): void
+  memoryBytes(lane: LaneLabels, bytes: number): void
 }
 
 export interface ServerMetrics {
@@ -70,6 +56,8 @@ export interface ServerMetrics {
   values(status: FeatureStatus, values: number): void
   /** One trip to the store. */
   storeRead(seconds: number, rows: number, bytes: number): void
+  /** Rows that were looked for among those kept, and how many were there. */
+  rowsCached(lookups: number, hits: number): void
 }
 
 /** The numbers as text for Prometheus. */
@@ -95,6 +83,7 @@ export const NO_WORKER_METRICS: WorkerMetrics = {
   freshness: nothing,
   flushed: nothing,
   deltaBytes: nothing,
+  memoryBytes: nothing,
 }
 
 export const NO_SERVER_METRICS: ServerMetrics = {
@@ -104,4 +93,5 @@ export const NO_SERVER_METRICS: ServerMetrics = {
   answered: nothing,
   values: nothing,
   storeRead: nothing,
+  rowsCached: nothing,
 }

@@ -42,8 +42,10 @@ export interface StreamJobOptions {
   readonly flushMinMs?: number
   /** And at the latest after this; 1,000 ms unless told. */
   readonly flushMaxMs?: number
-  /** Folded tiles that wait for a flush, over all partitions; 256 MiB unless told. */
+  /** Memory of the cores of all partitions: resident entities and what waits for a flush; 256 MiB unless told. */
   readonly memoryBytes?: number
+  /** Keep a flush ledger of every lane for so long; none unless told. */
+  readonly ledgerMs?: number | undefined
   /** A partition without events for so long lets its watermark follow the clock; 60,000 ms unless told. */
   readonly idleMs?: number
   readonly clock?: () => number
@@ -61,6 +63,8 @@ export interface StreamReport {
 }
 
 const TICK_MS = 3_000
+/** Of the memory budget: less is not worth meeting every entity anew. */
+const SPARE_SHARE_MIN = 1 / 16
 const FENCED_DELAY_MS = 5_000
 const RETRY_DELAY_MS = 500
 const RETRY_DELAY_MAX_MS = 30_000
@@ -160,6 +164,7 @@ export class StreamJob implements StreamHandler {
           flushMaxMs: this.#options.flushMaxMs ?? 1000,
           // Never by itself: dead letters come first. The budget over all is kept in `messages`.
           deltaBytesMax: Number.MAX_SAFE_INTEGER,
+          ledgerMs: this.#options.ledgerMs,
           clock: this.#clock,
           metrics: this.#metrics,
           onFlushed: (flushed, position) => this.#commit(flushed, position),
@@ -215,13 +220,15 @@ export class StreamJob implements StreamHandler {
     return this.#options.memoryBytes ?? 256 << 20
   }
 
-  /** Over the budget, the largest delta is written before anything more is taken in. */
+  /** Over the budget, the partition that would give back most is written and forgets its entities before more is taken in. */
   async #makeRoom(): Promise<void> {
     const runs = [...this.#runs.values()]
-    if (runs.reduce((sum, run) => sum + run.deltaBytes, 0) <= this.#memoryBytes) return
-    const largest = runs.reduce((a, b) => (a.deltaBytes >= b.deltaBytes ? a : b))
+    if (runs.reduce((sum, run) => sum + run.memoryBytes, 0) <= this.#memoryBytes) return
+    const largest = runs.reduce((a, b) => (a.spareBytes >= b.spareBytes ? a : b))
+    // What is left is not ours to give: dedupe ids, and a little for each partition.
+    if (largest.spareBytes < this.#memoryBytes * SPARE_SHARE_MIN) return
     try {
-      await largest.flush()
+      await largest.renew()
     } catch (error) {
       this.#fail(largest.topic, largest.partition, error, largest)
     }

@@ -1,7 +1,8 @@
 /**
  * When to flush: at once when nothing was flushed lately, so that a single event is readable within milliseconds; and the
- * less often the longer a flush takes, so that flushing never takes more than half of the time. Never later than the
- * freshness that was asked for.
+ * less often the longer a flush takes, so that flushing never takes more than half of the time. Far behind the log's end,
+ * nothing is fresh anyway: then as rarely as may be, because an entity's row costs the same for one event and for a hundred.
+ * Never later than the freshness that was asked for.
  */
 export class Pace {
   readonly #minMs: number
@@ -15,8 +16,9 @@ export class Pace {
     this.#maxMs = maxMs
   }
 
-  /** Milliseconds from now until the next flush, for an event that came now. */
-  delayMs(nowMs: number): number {
+  /** Milliseconds from now until the next flush, for an event that came now. `isBehind`: more waits than can be taken in soon. */
+  delayMs(nowMs: number, isBehind: boolean): number {
+    if (isBehind) return this.#maxMs
     const gapMs = Math.min(Math.max(this.#minMs, this.#tookMs * REST), this.#maxMs)
     return Math.min(Math.max(this.#flushedMs + gapMs - nowMs, this.#minMs), this.#maxMs)
   }

@@ -6,7 +6,6 @@
  *
  * Any error ends the run: its memory may no longer match the store. The job opens another one, or leaves the partition.
  */
-import { createHash } from 'node:crypto'
 import type { IngestHandle, IngestPool } from '../ingest/pool.ts'
 import type { SideRecord } from '../ingest/side.ts'
 import { liveSpecs } from '../ingest/specs.ts'
@@ -18,6 +17,7 @@ import type { LaneLabels, WorkerMetrics } from '../observe/port.ts'
 import { type LayoutSeat, openLog, openTopic } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { RejectedRecord } from '../source/port.ts'
+import { hashOf } from '../source/record-hash.ts'
 import type { StreamBounds, StreamMessage } from '../source/stream.ts'
 import { Pace } from './pace.ts'
 
@@ -48,6 +48,7 @@ export interface PartitionOptions {
   readonly flushMinMs: number
   readonly flushMaxMs: number
   readonly deltaBytesMax: number
+  readonly ledgerMs?: number | undefined
   readonly clock: () => number
   readonly metrics: WorkerMetrics
   /** Everything before `position` is stored. */
@@ -57,6 +58,8 @@ export interface PartitionOptions {
 
 /** Messages decoded and pushed in one go. */
 const BATCH_MESSAGES = 8192
+/** So many messages behind the end of the log take some tenths of a second. */
+const BEHIND_MESSAGES = 50_000
 /** Records over which the share of dead ones is judged. */
 const DEAD_WINDOW = 1000
 
@@ -79,6 +82,7 @@ export class PartitionRun {
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
   #waitingTimes: number[] = []
+  #isBehind = false
   #judged = 0
   #dead = 0
   #activeMs: number
@@ -86,7 +90,7 @@ export class PartitionRun {
 
   /** Takes the lanes. Throws LOG_GAP, LOG_CHANGED, STORE_LOST, CHECKPOINT_MISSING, STORE_UNAVAILABLE, DEFINITION_CHANGED. */
   static async open(options: PartitionOptions, bounds: StreamBounds): Promise<PartitionRun> {
-    const { topic, partition, plans, seat, pool, clock, deltaBytesMax } = options
+    const { topic, partition, plans, seat, pool, clock, deltaBytesMax, ledgerMs } = options
     const log = logOfPartition(topic, partition)
     const handles: IngestHandle[] = []
     for (const plan of plans) {
@@ -98,6 +102,7 @@ export class PartitionRun {
       for (const spec of liveSpecs(seat.namespace, plan, log, opened, {
         shards: 1,
         deltaBytesMax,
+        ledgerMs,
         keyedBy: counts && { topic, partition, counts },
       })) {
         handles.push(await pool.open(spec))
@@ -141,6 +146,20 @@ export class PartitionRun {
     return this.#handles.reduce((sum, handle) => sum + handle.status.deltaBytes, 0)
   }
 
+  get memoryBytes(): number {
+    return this.#handles.reduce((sum, handle) => sum + handle.status.memoryBytes, 0)
+  }
+
+  get spareBytes(): number {
+    return this.#handles.reduce((sum, handle) => sum + handle.status.spareBytes, 0)
+  }
+
+  /** Writes what was taken in, and lets go of every resident entity. */
+  async renew(): Promise<void> {
+    await this.flush()
+    for (const handle of this.#handles) await handle.renew()
+  }
+
   get handles(): readonly IngestHandle[] {
     return this.#handles
   }
@@ -152,6 +171,7 @@ export class PartitionRun {
 
   /** Messages in log order. Resolves when they are folded. */
   async take(messages: readonly StreamMessage[], next: number): Promise<void> {
+    this.#isBehind = next - Number(messages.at(-1)?.offset ?? next) > BEHIND_MESSAGES
     for (let start = 0; start < messages.length && !this.#closed; start += BATCH_MESSAGES) {
       await this.#fold(messages.slice(start, start + BATCH_MESSAGES))
     }
@@ -257,10 +277,13 @@ export class PartitionRun {
 
   #schedule(): void {
     if (this.#timer !== undefined || this.#flushing !== undefined || this.#closed) return
-    this.#timer = setTimeout(() => {
-      this.#timer = undefined
-      this.flush().catch((error: unknown) => this.#options.onFailed(this, error))
-    }, this.#pace.delayMs(this.#options.clock()))
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined
+        this.flush().catch((error: unknown) => this.#options.onFailed(this, error))
+      },
+      this.#pace.delayMs(this.#options.clock(), this.#isBehind),
+    )
   }
 
   /** Writes what was taken in; calls at the same time share one flush. */
@@ -310,6 +333,7 @@ export class PartitionRun {
       if (status.watermarkMs >= 0) metrics.watermark(lane, status.watermarkMs)
       if (Number.isFinite(status.checkpointMs)) metrics.checkpointed(lane, status.checkpointMs)
       metrics.deltaBytes(spec.view, status.deltaBytes)
+      metrics.memoryBytes(lane, status.memoryBytes)
     }
   }
 
@@ -362,11 +386,4 @@ function checkBounds({ spec, status }: IngestHandle, log: string, bounds: Stream
       { next: bounds.next, applied },
     )
   }
-}
-
-/** 16 hex digits over a record as the log holds it. */
-export function hashOf({ key, value, timestamp }: StreamMessage): string {
-  const hash = createHash('sha256').update(timestamp)
-  for (const part of [key, value]) hash.update(part === null ? '-' : `+${part.length}:`).update(part ?? '')
-  return hash.digest('hex').slice(0, 16)
 }

@@ -68,6 +68,23 @@ describe('the endpoint', () => {
     expect((await get(`${url}/livez`)).status).toBe(200)
   })
 
+  it('names what has stopped only to who may know', async () => {
+    const options = { unready: () => 'LOG_GAP', unreadyDetails: () => ['log orders-0 is stopped: LOG_GAP'] }
+    const url = await open({ ...options, access: new Access('127.0.0.1', TOKEN) })
+    const plain = await get(`${url}/readyz`)
+    expect(plain).toMatchObject({ status: 503, json: { status: 'not_ready', reason: 'LOG_GAP' } })
+    expect(plain.text).not.toContain('orders')
+    const refused = await get(`${url}/readyz?verbose`)
+    expect(refused).toMatchObject({ status: 401, json: { error: { code: 'UNAUTHORIZED' } } })
+    expect(refused.text).not.toContain('orders')
+    expect(await get(`${url}/readyz?verbose`, { authorization: `Bearer ${TOKEN}` })).toMatchObject({
+      status: 503,
+      json: { reason: 'LOG_GAP', details: ['log orders-0 is stopped: LOG_GAP'] },
+    })
+    const alone = await open(options)
+    expect((await get(`${alone}/readyz?verbose`)).json.details).toEqual(['log orders-0 is stopped: LOG_GAP'])
+  })
+
   it('has nothing else, and takes nothing', async () => {
     const url = await open()
     expect(await get(`${url}/`)).toMatchObject({ status: 404, json: { error: { code: 'ROUTE_UNKNOWN' } } })

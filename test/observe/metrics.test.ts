@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
+import type { Counters } from '../../src/model/counters.ts'
 import { decimalBounds } from '../../src/observe/histogram.ts'
 import { createServerMetrics, createWorkerMetrics } from '../../src/observe/metrics.ts'
 import {
   type Exposition,
-  type LaneTotals,
   NO_SERVER_METRICS,
   NO_WORKER_METRICS,
   type ServerMetrics,
@@ -15,7 +15,7 @@ const lane = { view: 'orders', topic: 'orders', partition: 3 }
 const view = { view: 'orders' }
 const laneLabels = { view: 'orders', topic: 'orders', partition: '3' }
 
-function totals(given: Partial<LaneTotals>): LaneTotals {
+function totals(given: Partial<Counters>): Counters {
   const { applied = 0, duplicate = 0, late = 0, filtered = 0, redelivered = 0, expired = 0 } = given
   const { rejectedKey = 0, rejectedTime = 0, rejectedFuture = 0 } = given
   const rejected = rejectedKey + rejectedTime + rejectedFuture
@@ -43,12 +43,14 @@ function tellAll(worker: WorkerMetrics, server: ServerMetrics, number: number): 
   worker.freshness('orders', number, number)
   worker.flushed('orders', number, number, number)
   worker.deltaBytes('orders', number)
+  worker.memoryBytes(lane, number)
   server.requestDone('/v1/features', 200, number)
   server.requestsInFlight(number)
   server.requestShed()
   server.answered(number, true)
   server.values('ok', number)
   server.storeRead(number, number, number)
+  server.rowsCached(number, number)
 }
 
 describe('names', () => {
