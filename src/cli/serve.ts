@@ -23,6 +23,8 @@ address needs a token. A token given by flag can be seen in the list of processe
     { flags: '--token-file <file>', about: 'file that holds the token; TILEFOLD_TOKEN_FILE' },
     { flags: '--deadline <duration>', about: 'a request is answered or failed within (2s)' },
     { flags: '--max-in-flight <n>', about: 'requests under way; more are told to come back (256)' },
+    { flags: '--row-cache <bytes>', about: 'memory for rows that were read, 0 for none (0)' },
+    { flags: '--row-cache-max-age <duration>', about: 'a kept row is used for so long at most (1s)' },
     {
       flags: '--drain-delay <duration>',
       about: 'keep serving so long after /readyz fails, for a balancer to notice (0s)',
@@ -49,12 +51,15 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
     inFlightMax: settings.whole('max_in_flight')!,
   }
 
+  const bytesMax = settings.bytes('row_cache')
+  const rowCache = bytesMax === 0 ? undefined : { bytesMax, maxAgeMs: settings.durationMs('row_cache_max_age') }
+
   const { namespace, plans } = loaded
   const { store, where } = await openStore(settings, { readOnly: true, plans })
   try {
     const { clock } = terminal
     const metrics = createServerMetrics({ version: packageVersion(), clock })
-    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock, metrics })
+    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock, metrics, rowCache })
     const onFault = (cause: unknown) => printError(cause, terminal, printer.format)
     const server = await startServer({ reader, host, port, token, limits, metrics, onFault })
     const stopped = new Promise<void>((resolve) => terminal.onSignal(() => resolve()))

@@ -20,13 +20,14 @@ export function answerJson(answer: FeatureAnswer): string {
 }
 
 function metadataJson(metadata: AnswerMetadata): string {
-  const { features, asOfMs, versions, partial } = metadata
+  const { features, asOfMs, versions, partial, rowMaxAgeMs } = metadata
   return JSON.stringify({
     features,
     as_of: typeof asOfMs === 'number' ? formatInstant(asOfMs) : undefined,
     definition_versions: Object.fromEntries(versions.map((each) => [each.view, each.definitionHash])),
     views: versions.map(viewJson),
     partial: partial ? true : undefined,
+    row_max_age_ms: rowMaxAgeMs,
   })
 }
 

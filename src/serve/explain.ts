@@ -47,10 +47,10 @@ export function explain(
   tally: ReadTally,
   measured: { timings: Timings; trips: number },
 ): FeatureAnswer {
-  const found = new Set(tally.found)
+  const turns = turnsOf(plan, tally.found ?? [])
   const rows = answer.rows.map((row, entity): AnswerRow => {
     const asOfMs = asOfMsOf(request, entity)
-    const explained = plan.slots.map((slot, i) => explainSlot(request, plan, slot, i, lease, entity, asOfMs, found))
+    const explained = plan.slots.map((slot, i) => explainSlot(request, plan, slot, i, lease, entity, asOfMs, turns))
     return { ...row, explain: explained }
   })
   return { ...answer, rows, explain: { ...measured, rowsRead: tally.rows, bytesRead: tally.bytes } }
@@ -64,7 +64,7 @@ function explainSlot(
   lease: MergerLease,
   entity: number,
   asOfMs: number,
-  found: ReadonlySet<number>,
+  turns: ReadonlyMap<number, number>,
 ): RowExplanation {
   const info = lease.mergers[slotIndex]!.entityInfo(entity)
   const rows: RowExplanation['rows'][number][] = []
@@ -76,8 +76,8 @@ function explainSlot(
     read++
   ) {
     const { lane } = plan.reads[read]!.lane
-    // Rows reach the merger in the order of the reads, so its infos are in that order, too.
-    if (found.has(read)) rows.push({ lane, ...info.rowInfos[rows.length]! })
+    const turn = turns.get(read)
+    if (turn !== undefined) rows.push({ lane, ...info.rowInfos[turn]! })
     else lanesWithout.push(lane)
   }
   return {
@@ -96,6 +96,19 @@ function explainSlot(
     tilesRead: info.tilesRead,
     rawEventsRead: info.rawEventsRead,
   }
+}
+
+/** The how-manieth row of its entity each read brought: the merger's infos are in the order in which rows came. */
+function turnsOf({ slots, readers }: ReadPlan, found: readonly number[]): Map<number, number> {
+  const turns = new Map<number, number>()
+  const counts = new Map<string, number>()
+  for (const read of found) {
+    const reader = `${slots.findLastIndex(({ firstRead }) => firstRead <= read)} ${readers[read]}`
+    const turn = counts.get(reader) ?? 0
+    turns.set(read, turn)
+    counts.set(reader, turn + 1)
+  }
+  return turns
 }
 
 /** Entities come in order within a slot. */

@@ -15,11 +15,29 @@ import { targetOf, type ViewTarget } from './target.ts'
 /** A pointer moved by a roll-out is followed after at most this long. Costs one small read per view and second. */
 export const LAYOUT_AGE_MS = 1000
 
+/** A read that has been under way so long keeps no other request waiting: its server does not answer. */
+const PATIENCE_MS = 200
+
 interface Known {
   /** The stored text: unchanged text keeps the target, so that a change is a change of identity. */
   readonly text: string
   readonly target: ViewTarget
   readAtMs: number
+}
+
+/** Layouts that are read again beside the rows. */
+export interface LayoutRefresh {
+  /** Resolves when nothing is left to wait for, rejects with the refusal. */
+  readonly done: Promise<unknown>
+  /** Views whose layout has not been read again, so far. */
+  readonly unread: ReadonlySet<ServedView>
+  /** What a layout says that no request can be answered with. */
+  readonly refusal: TilefoldError | undefined
+}
+
+interface Pending {
+  readonly read: Promise<void>
+  readonly startMs: number
 }
 
 export class LayoutCache {
@@ -28,7 +46,7 @@ export class LayoutCache {
   readonly #clock: () => number
   readonly #known = new Map<string, Known>()
   /** Reads under way, by view: requests that arrive meanwhile wait for the same one. */
-  readonly #pending = new Map<string, Promise<void>>()
+  readonly #pending = new Map<string, Pending>()
   #expiries = 0
 
   constructor(store: Store, namespace: string, clock: () => number) {
@@ -54,19 +72,39 @@ export class LayoutCache {
     return this.known(views)!
   }
 
-  /** Reads the layouts of those views that are unknown or old; undefined when there is nothing to do. */
-  refreshDue(views: readonly ServedView[]): Promise<unknown> | undefined {
+  /**
+   * Reads the layouts of those views that are old; undefined when there is nothing to do. A store that cannot be read fails no
+   * request here: what is known still tells where rows are, and the answer says that there may be more.
+   */
+  refreshDue(views: readonly ServedView[]): LayoutRefresh | undefined {
     const nowMs = this.#clock()
-    let reads: Promise<void>[] | undefined
-    for (const view of views) {
-      const known = this.#known.get(view.plan.view)
-      // A clock that was set back makes the age negative: read then, too.
-      const ageMs = known === undefined ? Number.POSITIVE_INFINITY : Math.abs(nowMs - known.readAtMs)
-      if (ageMs <= LAYOUT_AGE_MS) continue
-      reads ??= []
-      reads.push(this.#refresh(view))
+    // A clock that was set back makes the age negative: read then, too.
+    const isDue = ({ plan }: ServedView) => {
+      const known = this.#known.get(plan.view)
+      return known === undefined || Math.abs(nowMs - known.readAtMs) > LAYOUT_AGE_MS
     }
-    return reads && Promise.all(reads)
+    if (!views.some(isDue)) return undefined
+    const unread = new Set(views.filter(isDue))
+    const refresh: { -readonly [member in keyof LayoutRefresh]: LayoutRefresh[member] } = {
+      done: Promise.resolve(),
+      unread,
+      refusal: undefined,
+    }
+    const reads = [...unread].map(async (view) => {
+      const isSlow = this.#isSlow(view)
+      const read = this.#refresh(view).then(
+        () => void unread.delete(view),
+        (cause: TilefoldError) => {
+          if (isOutage(cause)) return
+          refresh.refusal ??= cause
+          throw cause
+        },
+      )
+      if (!isSlow) return read
+      read.catch(() => {})
+    })
+    refresh.done = Promise.all(reads)
+    return refresh
   }
 
   /** From now on every layout counts as old: somebody in this process has just changed one. */
@@ -77,22 +115,34 @@ export class LayoutCache {
 
   /**
    * True when the plan was made from a layout that has changed since. A row that is newer than its layout makes us ask the
-   * store again first: the layout is written before a lane is first used, so the store must have a newer one.
+   * store again first: the layout is written before a lane is first used, so the store must have a newer one. Where it cannot be
+   * asked any more, the answer is partial.
    */
   async outdated(plan: ReadPlan, lease: MergerLease, deadline: Deadline): Promise<boolean> {
     const behind = plan.slots.filter(({ target }, slot) => lease.newestLayout(slot) > target.layout.version)
-    if (behind.length > 0) await deadline.race(Promise.all(behind.map(({ view }) => this.#refresh(view))))
+    if (behind.length > 0) {
+      try {
+        await deadline.race(Promise.all(behind.map(({ view }) => this.#refresh(view))))
+      } catch (cause) {
+        if (!isOutage(cause)) throw cause
+        return false
+      }
+    }
     return plan.slots.some(({ view, target }) => this.#known.get(view.plan.view)?.target !== target)
   }
 
   #refresh(view: ServedView): Promise<void> {
     const name = view.plan.view
-    let pending = this.#pending.get(name)
-    if (pending === undefined) {
-      pending = this.#read(view).finally(() => this.#pending.delete(name))
-      this.#pending.set(name, pending)
-    }
-    return pending
+    const pending = this.#pending.get(name)
+    if (pending !== undefined) return pending.read
+    const read = this.#read(view).finally(() => this.#pending.delete(name))
+    this.#pending.set(name, { read, startMs: performance.now() })
+    return read
+  }
+
+  #isSlow({ plan }: ServedView): boolean {
+    const pending = this.#pending.get(plan.view)
+    return pending !== undefined && performance.now() - pending.startMs > PATIENCE_MS
   }
 
   async #read(view: ServedView): Promise<void> {
@@ -128,6 +178,10 @@ export class LayoutCache {
       throw cause
     }
   }
+}
+
+function isOutage(cause: unknown): boolean {
+  return cause instanceof TilefoldError && (cause.code === 'STORE_UNAVAILABLE' || cause.code === 'DEADLINE')
 }
 
 function parseLayout(view: string, text: string): ViewLayout {

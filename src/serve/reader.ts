@@ -10,6 +10,7 @@ import { Deadline } from './deadline.ts'
 import { LayoutCache } from './layouts.ts'
 import { MergerPool } from './merge.ts'
 import type { FeatureAnswer } from './respond.ts'
+import { RowCache, type RowCacheOptions } from './row-cache.ts'
 import { type Serving, serveFeatures } from './serve.ts'
 import { warmUp } from './warmup.ts'
 
@@ -23,8 +24,10 @@ export interface FeatureReaderOptions {
   readonly limits?: Partial<RequestLimits>
   /** Requests on the wire to a remote store at a time; each needs a merger of its own. */
   readonly mergersMax?: number
+  /** Keeps rows that were read, for a while; none are kept unless told. */
+  readonly rowCache?: RowCacheOptions
   /** Told of every trip to the store. */
-  readonly metrics?: Pick<ServerMetrics, 'storeRead'>
+  readonly metrics?: Pick<ServerMetrics, 'storeRead' | 'rowsCached'>
 }
 
 export interface FeatureReader {
@@ -32,7 +35,8 @@ export interface FeatureReader {
   /**
    * Features of many entities, one row each, from one trip to the store. Throws REQUEST_INVALID, REQUEST_TOO_LARGE,
    * VIEW_UNKNOWN, FEATURE_UNKNOWN, LAYOUT_MISSING, VIEW_NOT_READY, DEFINITION_CHANGED, STORE_UNAVAILABLE, DEADLINE.
-   * What is wrong with one entity's row is a status of its values and no error of the request.
+   * What is wrong with one entity's row is a status of its values and no error of the request; so is a part of the store that
+   * does not answer in time while others do.
    */
   getFeatures(query: FeatureQuery, options?: { deadlineMs?: number }): Promise<FeatureAnswer>
   /**
@@ -51,14 +55,17 @@ export interface FeatureReader {
 export function createFeatureReader(options: FeatureReaderOptions): FeatureReader {
   const { store, namespace, plans, core, clock } = options
   const catalog = catalogOf(plans)
+  const metrics = options.metrics ?? NO_SERVER_METRICS
+  const cache = options.rowCache && new RowCache(store, options.rowCache, metrics)
   const serving: Serving = {
     store,
+    rows: cache ?? store,
     catalog,
     layouts: new LayoutCache(store, namespace, clock),
     mergers: new MergerPool(core, catalog, options.mergersMax),
     limits: { ...REQUEST_LIMITS, ...options.limits },
     clock,
-    metrics: options.metrics ?? NO_SERVER_METRICS,
+    metrics,
   }
   const warmth: Warmth = {}
   return {
@@ -66,7 +73,10 @@ export function createFeatureReader(options: FeatureReaderOptions): FeatureReade
     getFeatures: (query, { deadlineMs } = {}) =>
       within(deadlineMs, (deadline) => serveFeatures(serving, query, deadline)),
     checkReady: ({ deadlineMs } = {}) => within(deadlineMs, (deadline) => checkReady(serving, warmth, deadline)),
-    expireLayouts: () => serving.layouts.expire(),
+    expireLayouts() {
+      serving.layouts.expire()
+      cache?.clear()
+    },
   }
 }
 

@@ -1,13 +1,14 @@
 /** Merged windows become an answer: values, a status for each, and on demand what they were computed from. */
 import type { Merger } from '../engine/merger.ts'
-import type { ErrorCode } from '../model/errors.ts'
 import type { FeatureStatus, FeatureValue } from '../model/plan.ts'
-import { formatInstant } from '../model/time.ts'
 import { asOfMsOf, type FeatureRequest } from './api.ts'
 import type { FeatureInfo, ServedFeature } from './catalog.ts'
 import type { AnswerExplanation, RowExplanation } from './explain.ts'
 import type { MergerLease } from './merge.ts'
+import { type Unavailable, unavailableOf } from './missing.ts'
 import { type ReadPlan, type SlotPlan, windowStartMs } from './plan.ts'
+import type { ReadTally } from './read.ts'
+import { errorsOf, type RowError } from './row-error.ts'
 
 export interface FeatureAnswer {
   readonly metadata: AnswerMetadata
@@ -22,8 +23,13 @@ export interface AnswerMetadata {
   /** One for all, or one per row. */
   readonly asOfMs: number | Float64Array
   readonly versions: readonly AnsweredView[]
-  /** True when a row was written under a newer layout than the store would show: lanes may be missing in the answer. */
+  /**
+   * True when rows could not be read in time (their values are `unavailable`), and when a row was written under a newer layout than
+   * the store would show, or the layout could not be read again: lanes may be missing then (`incomplete`).
+   */
   readonly partial: boolean
+  /** Rows may have been read so long before the request; absent where every one was read for it. */
+  readonly rowMaxAgeMs?: number
 }
 
 /** Exactly what a view was answered from. */
@@ -40,41 +46,52 @@ export interface AnsweredView {
 export interface AnswerRow {
   readonly values: readonly FeatureValue[]
   readonly statuses: readonly FeatureStatus[]
-  /** Why statuses are `error` or `too_old`; absent where none is. */
+  /** Why statuses are `error`, `too_old` or `unavailable`; absent where none is. */
   readonly errors?: readonly RowError[]
   readonly explain?: readonly RowExplanation[]
 }
 
-export interface RowError {
-  readonly view: string
-  readonly code: ErrorCode
-  readonly message: string
-}
-
 /** The mergers have run and are still on loan; nothing of theirs is kept. */
-export function respond(request: FeatureRequest, plan: ReadPlan, lease: MergerLease): FeatureAnswer {
+export function respond(request: FeatureRequest, plan: ReadPlan, lease: MergerLease, tally: ReadTally): FeatureAnswer {
   const rows = new Array<AnswerRow>(request.entities.length)
-  const standings = plan.slots.map((): Standing => ({ stale: false, behind: false, sinceMs: 0 }))
+  const unavailable = unavailableOf(plan, tally)
+  const standings = plan.slots.map(
+    ({ view }): Standing => ({
+      unavailable: false,
+      stale: false,
+      unconfirmed: tally.unconfirmed.has(view),
+      behind: false,
+      sinceMs: 0,
+    }),
+  )
   const allOk = new Array<FeatureStatus>(request.columns.length).fill('ok')
   const shares = plan.slots.map((_, slot) => shareOf(request, slot))
-  let partial = false
+  let partial = tally.missing.size > 0 || tally.unconfirmed.size > 0
   for (let entity = 0; entity < rows.length; entity++) {
     const asOfMs = asOfMsOf(request, entity)
     for (let slot = 0; slot < standings.length; slot++) {
-      judge(standings[slot]!, plan.slots[slot]!, lease.mergers[slot]!, entity, asOfMs)
-      partial ||= standings[slot]!.behind
+      const standing = standings[slot]!
+      judge(standing, plan.slots[slot]!, lease.mergers[slot]!, entity, asOfMs)
+      standing.unavailable = unavailable[slot]?.has(entity) ?? false
+      partial ||= standing.behind
     }
     const values = plainValues(request, lease, entity, asOfMs, standings, shares)
-    rows[entity] = values ? { values, statuses: allOk } : answerRow(request, plan, lease, entity, asOfMs, standings)
+    rows[entity] = values
+      ? { values, statuses: allOk }
+      : answerRow(request, plan, lease, entity, asOfMs, standings, unavailable)
   }
-  return { metadata: metadataOf(request, plan, partial), rows }
+  return { metadata: metadataOf(request, plan, partial, tally.rowMaxAgeMs), rows }
 }
 
 /** How one entity stands in one view, whatever the window. */
 interface Standing {
+  /** A row of it could not be read. */
+  unavailable: boolean
+  /** Its layout could not be read again: lanes may have come since. */
+  readonly unconfirmed: boolean
   /** The data end more than the view's ttl before as-of. */
   stale: boolean
-  /** A row is newer than the layout: other lanes may hold the entity, too. */
+  /** A row is newer than the layout, or that is not known: other lanes may hold the entity, too. */
   behind: boolean
   /** Windows that start before it are incomplete. */
   sinceMs: number
@@ -82,7 +99,7 @@ interface Standing {
 
 function judge(standing: Standing, slot: SlotPlan, merger: Merger, entity: number, asOfMs: number): void {
   const { ttlMs } = slot.view.plan
-  standing.behind = merger.layoutVersion(entity) > slot.target.layout.version
+  standing.behind = standing.unconfirmed || merger.layoutVersion(entity) > slot.target.layout.version
   // History ends at its cut and live rows go on: the newest frontier tells how far the data go.
   standing.stale = ttlMs !== undefined && asOfMs - merger.newestFrontierMs(entity) > ttlMs
   // A row can only be complete for a shorter time than its generation; 0 stands for ever.
@@ -100,16 +117,17 @@ interface Share {
 }
 
 function shareOf({ columns }: FeatureRequest, slot: number): Share {
-  const own = [...columns.keys()].filter((column) => columns[column]!.slot === slot)
-  const spans = own.map((column) => {
-    const { lengthMs, tailStepMs } = columns[column]!.feature.window
-    return lengthMs + tailStepMs
-  })
-  return {
-    columns: Int32Array.from(own),
-    features: Int32Array.from(own, (column) => columns[column]!.feature.index),
-    spanMs: Math.max(0, ...spans),
+  const own = new Int32Array(columns.length)
+  const features = new Int32Array(columns.length)
+  let [count, spanMs] = [0, 0]
+  for (let column = 0; column < columns.length; column++) {
+    const { slot: home, feature } = columns[column]!
+    if (home !== slot) continue
+    own[count] = column
+    features[count++] = feature.index
+    spanMs = Math.max(spanMs, feature.window.lengthMs + feature.window.tailStepMs)
   }
+  return { columns: own.subarray(0, count), features: features.subarray(0, count), spanMs }
 }
 
 /** The usual row: numbers, all of them `ok`; undefined when the row is any other. */
@@ -123,9 +141,9 @@ function plainValues(
 ): number[] | undefined {
   const values = new Array<number>(columns.length)
   for (let slot = 0; slot < shares.length; slot++) {
-    const { stale, behind, sinceMs } = standings[slot]!
+    const { unavailable, stale, behind, sinceMs } = standings[slot]!
     const { columns: own, features, spanMs } = shares[slot]!
-    if (stale || behind || asOfMs - spanMs < sinceMs) return undefined
+    if (unavailable || stale || behind || asOfMs - spanMs < sinceMs) return undefined
     if (!lease.mergers[slot]!.takeNumbers(entity, features, own, values)) return undefined
   }
   return values
@@ -138,6 +156,7 @@ function answerRow(
   entity: number,
   asOfMs: number,
   standings: readonly Standing[],
+  unavailable: Unavailable,
 ): AnswerRow {
   const { columns } = request
   const values = new Array<FeatureValue>(columns.length)
@@ -145,6 +164,12 @@ function answerRow(
   let failed = false
   for (let column = 0; column < columns.length; column++) {
     const { slot, feature } = columns[column]!
+    if (standings[slot]!.unavailable) {
+      values[column] = null
+      statuses[column] = 'unavailable'
+      failed = true
+      continue
+    }
     const merger = lease.mergers[slot]!
     const status = merger.status(entity, feature.index)
     values[column] = merger.value(entity, feature.index)
@@ -155,7 +180,7 @@ function answerRow(
     }
   }
   if (!failed) return { values, statuses }
-  return { values, statuses, errors: errorsOf(request, plan, lease, entity, asOfMs, statuses) }
+  return { values, statuses, errors: errorsOf(request, plan, lease, entity, asOfMs, statuses, unavailable) }
 }
 
 /** The merger judges what it was given; whether that is all of it, and new enough, is judged here. */
@@ -171,38 +196,12 @@ function isBefore(feature: ServedFeature, asOfMs: number, sinceMs: number): bool
   return windowStartMs(feature.window, asOfMs) < sinceMs
 }
 
-/** One for each view that has a status `error` or `too_old` in the row. */
-function errorsOf(
+function metadataOf(
   request: FeatureRequest,
   plan: ReadPlan,
-  lease: MergerLease,
-  entity: number,
-  asOfMs: number,
-  statuses: readonly FeatureStatus[],
-): RowError[] {
-  const errors: RowError[] = []
-  for (const [slot, { view }] of plan.slots.entries()) {
-    const has = (status: FeatureStatus): boolean =>
-      statuses.some((each, column) => each === status && request.columns[column]!.slot === slot)
-    const { error, oldestAsOfMs } = lease.mergers[slot]!.entityInfo(entity)
-    const name = view.plan.view
-    if (has('error')) errors.push({ view: name, code: error?.code ?? 'ROW_CORRUPT', message: error?.message ?? '' })
-    if (has('too_old')) errors.push(tooOld(name, asOfMs, oldestAsOfMs))
-  }
-  return errors
-}
-
-function tooOld(view: string, asOfMs: number, oldestAsOfMs: number): RowError {
-  return {
-    view,
-    code: 'AS_OF_TOO_OLD',
-    message:
-      `cannot answer from view ${view} as of ${formatInstant(asOfMs)}: the stored row answers from ` +
-      `${formatInstant(oldestAsOfMs)} on; build a training set for older instants`,
-  }
-}
-
-function metadataOf(request: FeatureRequest, plan: ReadPlan, partial: boolean): AnswerMetadata {
+  partial: boolean,
+  rowMaxAgeMs: number | undefined,
+): AnswerMetadata {
   return {
     features: request.columns.map((column) => column.feature.info),
     asOfMs: request.asOfMs,
@@ -217,5 +216,6 @@ function metadataOf(request: FeatureRequest, plan: ReadPlan, partial: boolean): 
         : { completeSinceMs: target.generation.completeSinceMs }),
     })),
     partial,
+    ...(rowMaxAgeMs === undefined ? {} : { rowMaxAgeMs }),
   }
 }

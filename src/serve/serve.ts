@@ -5,13 +5,14 @@
  *    step        exit on failure                      name            file
  *  1 parse       ─✗ 400, 404, 413                     FeatureRequest  api.ts
  *  2 plan        ─✗ 400 keys; 503 not served yet      ReadPlan        plan.ts (pure), through target.ts and layouts.ts
- *  3 read        ─✗ 503 store; 504 deadline           row bytes       read.ts -> the store (one round trip)
+ *  3 read        ─✗ 503, 504 nothing was answered     row bytes       read.ts -> the store (one trip per node)
  *  4 merge       ─✗ status per feature                windows         merge.ts -> engine/merger.ts -> the core
  *  5 respond                                          FeatureAnswer   respond.ts, explain.ts
  * ```
  *
  * Layouts that are a moment old are read again in the trip of step 3. When one has changed, or a row was written under a
- * newer one, steps 2 to 4 are done once more; if rows are still ahead of the layout then, the answer says that it is partial.
+ * newer one, steps 2 to 4 are done once more; if rows are still ahead of the layout then, the answer says that it is partial. So
+ * it does where some of the rows were there at the deadline and some were not: missing.ts.
  */
 import type { ServerMetrics } from '../observe/port.ts'
 import type { Store } from '../store/port.ts'
@@ -22,12 +23,13 @@ import { explain } from './explain.ts'
 import type { LayoutCache } from './layouts.ts'
 import type { MergerPool } from './merge.ts'
 import { planRead } from './plan.ts'
-import { readRows } from './read.ts'
+import { type RowReader, readRows } from './read.ts'
 import { type FeatureAnswer, respond } from './respond.ts'
 import { Stopwatch } from './stopwatch.ts'
 
 export interface Serving {
   readonly store: Store
+  readonly rows: RowReader
   readonly catalog: Catalog
   readonly layouts: LayoutCache
   readonly mergers: MergerPool
@@ -39,7 +41,7 @@ export interface Serving {
 const TRIPS_MAX = 2
 
 export async function serveFeatures(serving: Serving, query: FeatureQuery, deadline: Deadline): Promise<FeatureAnswer> {
-  const { store, catalog, layouts, mergers, limits } = serving
+  const { rows, catalog, layouts, mergers, limits } = serving
   const watch = new Stopwatch()
   const request = parseRequest(query, catalog, limits, Math.floor(serving.clock()))
   watch.lap('parseMs')
@@ -49,12 +51,12 @@ export async function serveFeatures(serving: Serving, query: FeatureQuery, deadl
     try {
       lease.begin(request.entities.length, request.asOfMs)
       watch.lap('planMs')
-      const tally = await readRows(store, plan, lease, deadline, layouts.refreshDue(request.views), request.explain)
+      const tally = await readRows(rows, plan, lease, deadline, layouts.refreshDue(request.views), request.explain)
       serving.metrics.storeRead(watch.lap('readMs') / 1000, tally.rows, tally.bytes)
       lease.run()
       watch.lap('mergeMs')
       if (trips < TRIPS_MAX && (await layouts.outdated(plan, lease, deadline))) continue
-      const answer = respond(request, plan, lease)
+      const answer = respond(request, plan, lease, tally)
       watch.lap('respondMs')
       return request.explain ? explain(answer, request, plan, lease, tally, { timings: watch.timings, trips }) : answer
     } finally {

@@ -134,7 +134,7 @@ function createApp(limits: ServerLimits, onFault: (cause: unknown) => void): Fas
     const fault = faultOf(cause)
     if (fault.unexpected) onFault(cause)
     if (fault.status === 401) reply.header('www-authenticate', 'Bearer')
-    if (fault.status === 429) reply.header('retry-after', '1')
+    if (fault.status === 429 || fault.status === 503) reply.header('retry-after', '1')
     reply.code(fault.status).type('application/json; charset=utf-8').send(fault.body)
   }
   const app = Fastify({

@@ -16,7 +16,8 @@ export async function warmUp(serving: Serving): Promise<void> {
 }
 
 async function warmView(serving: Serving, view: ServedView, target: ViewTarget): Promise<void> {
-  const rows = await sampleRows(serving, target)
+  const lanes = target.groups.flatMap((group) => group.lanes)
+  const rows = (await serving.store.sampleRows(lanes, ROWS_MAX)).map(({ bytes }) => bytes)
   const lease = await serving.mergers.lease([view], new Deadline())
   try {
     // As of where each row's data end, so that windows are full: as of now, old data would leave them empty.
@@ -36,16 +37,4 @@ function mergeOnce(lease: MergerLease, rows: readonly Uint8Array[], asOfMs: Floa
   lease.begin(rows.length, asOfMs)
   for (const [i, row] of rows.entries()) lease.addRow(0, i, row)
   lease.run()
-}
-
-/** The first rows of the first lanes that have any. */
-async function sampleRows(serving: Serving, target: ViewTarget): Promise<Uint8Array[]> {
-  const rows: Uint8Array[] = []
-  for (const lane of target.groups.flatMap(({ lanes }) => lanes)) {
-    for await (const { bytes } of serving.store.scanRows(lane)) {
-      rows.push(bytes.slice())
-      if (rows.length === ROWS_MAX) return rows
-    }
-  }
-  return rows
 }

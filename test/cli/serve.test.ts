@@ -110,6 +110,20 @@ describe('tilefold serve', () => {
     expect((await end).code).toBe(0)
   })
 
+  it('keeps rows where it is told to, and says how old they may be', async () => {
+    const metadataOf = async (args: readonly string[], env?: Readonly<Record<string, string>>) => {
+      const { child, end, url } = await start(args, env)
+      const { metadata } = (await (await ask(url)).json()) as { metadata: { row_max_age_ms?: number } }
+      child.kill('SIGTERM')
+      expect((await end).code).toBe(0)
+      return metadata
+    }
+    expect(await metadataOf(['--row-cache', '8MiB'], { TILEFOLD_ROW_CACHE_MAX_AGE: '2s' })).toMatchObject({
+      row_max_age_ms: 2000,
+    })
+    expect(await metadataOf([])).not.toHaveProperty('row_max_age_ms')
+  })
+
   it('says what is missing while there is nothing to answer from', async () => {
     const { child, end } = await start(['--namespace', 'empty'])
     await delay(300)
@@ -129,6 +143,7 @@ describe('a server that cannot start', () => {
     [['--token-file', '/nowhere/token'], 'CONFIG_INVALID', 'cannot read the token that --token-file names', 1],
     [['--port', '65536'], 'USAGE', 'expected a whole number from 0 to 65535', 2],
     [['--drain-delay', 'soon'], 'USAGE', 'expected a duration', 2],
+    [['--row-cache', 'some'], 'USAGE', 'expected bytes', 2],
     [['--store', '/nowhere/store'], 'STORE_UNAVAILABLE', 'there is none in this directory', 1],
   ])('%j', async (args, code, cause, exit) => {
     const base = ['-f', join(folder, 'tilefold.yaml'), '--store', join(folder, '.tilefold')]

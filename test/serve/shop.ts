@@ -8,12 +8,12 @@ import { LaneOwner } from '../../src/ingest/lane.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { type GenerationLayout, historyLane, liveLane, type ViewLayout } from '../../src/model/view-layout.ts'
 import { createFeatureReader, type FeatureReader, type FeatureReaderOptions } from '../../src/serve/reader.ts'
-import { createMemoryStore } from '../../src/store/memory.ts'
-import type { LaneName, RowRead, Store } from '../../src/store/port.ts'
+import type { LaneName, Store } from '../../src/store/port.ts'
 import type { NaiveEvent } from '../oracle/event.ts'
 import { toBatches } from '../support/batches.ts'
 import { seededRandom } from '../support/random.ts'
 import { layoutOf } from './plans.ts'
+import { WatchedStore } from './watched-store.ts'
 
 export const NAMESPACE = 'shop'
 /** When the log of payments ends: the reader's clock stands here unless a test moves it. */
@@ -72,76 +72,6 @@ export interface LaneShape {
   readonly logs?: readonly { readonly name: string; readonly shards: number }[]
 }
 
-/** A store between the reader and the rows that can be slow, broken, or watched. */
-export class WatchedStore implements Store {
-  readonly inner = createMemoryStore()
-  readonly writeBytesMax = this.inner.writeBytesMax
-  /** Calls of readRows, with what each asked for. */
-  readonly trips: (readonly RowRead[])[] = []
-  layoutReads = 0
-  #gate: Promise<void> | undefined
-  #open: () => void = () => {}
-  #failure: unknown
-
-  /** Reads wait until `letGo`. */
-  hold(): void {
-    this.#gate ??= new Promise((resolve) => {
-      this.#open = resolve
-    })
-  }
-
-  letGo(): void {
-    this.#gate = undefined
-    this.#open()
-  }
-
-  /** Reads fail with it until it is undefined again. */
-  fail(cause: unknown): void {
-    this.#failure = cause
-  }
-
-  async readRows(
-    reads: readonly RowRead[],
-    sink: (index: number, bytes: Uint8Array | undefined) => void,
-  ): Promise<void> {
-    this.trips.push(reads)
-    await this.#gate
-    if (this.#failure !== undefined) throw this.#failure
-    await this.inner.readRows(reads, sink)
-  }
-
-  async readLayout(namespace: string, view: string): Promise<string | undefined> {
-    this.layoutReads++
-    if (this.#failure !== undefined) throw this.#failure
-    return this.inner.readLayout(namespace, view)
-  }
-
-  takeLane(...call: Parameters<Store['takeLane']>) {
-    return this.inner.takeLane(...call)
-  }
-  readLane(...call: Parameters<Store['readLane']>) {
-    return this.inner.readLane(...call)
-  }
-  write(...call: Parameters<Store['write']>) {
-    return this.inner.write(...call)
-  }
-  readOwnRows(...call: Parameters<Store['readOwnRows']>) {
-    return this.inner.readOwnRows(...call)
-  }
-  readCheckpoint(...call: Parameters<Store['readCheckpoint']>) {
-    return this.inner.readCheckpoint(...call)
-  }
-  scanRows(...call: Parameters<Store['scanRows']>) {
-    return this.inner.scanRows(...call)
-  }
-  writeLayout(...call: Parameters<Store['writeLayout']>) {
-    return this.inner.writeLayout(...call)
-  }
-  close() {
-    return this.inner.close()
-  }
-}
-
 export interface Shop {
   readonly store: WatchedStore
   readonly spend: Plan
@@ -161,9 +91,9 @@ export interface WriteOptions {
   readonly completeSinceMs?: number
 }
 
-/** Both views with one live log `web` of one shard, whose rows hold the payments. */
-export async function openShop(payments: readonly Payment[] = PAYMENTS): Promise<Shop> {
-  const store = new WatchedStore()
+/** Both views with one live log `web` of one shard, whose rows hold the payments; in memory unless told. */
+export async function openShop(payments: readonly Payment[] = PAYMENTS, inner?: Store): Promise<Shop> {
+  const store = new WatchedStore(inner)
   const [spend, visits] = await Promise.all([compileView(spendView), compileView(visitsView)])
   const shop: Shop = {
     store,
