@@ -50,18 +50,10 @@ describe.skipIf(absent !== undefined)('Kafka of three brokers', () => {
     }
     const isWhole = () =>
       ends.every((end, partition) => end === 0 || Number(messages[partition]!.at(-1)?.offset) === end - 1)
-    // Behind the death of a broker a group may take its time; then another one is asked.
-    for (let attempt = 1; ; attempt++) {
-      const consumer = createKafkaConsumer({ brokers: kafka.brokers, groupId: `check-${groups++}`, topics: [topic] })
-      await consumer.start(taken)
-      const outcome = await until(isWhole, () => [ends, messages.map((each) => each.at(-1)?.offset)]).catch(
-        (error: unknown) => error,
-      )
-      await consumer.stop()
-      if (outcome === undefined) break
-      if (attempt === 3) throw outcome
-      for (const each of messages) each.length = 0
-    }
+    const consumer = createKafkaConsumer({ brokers: kafka.brokers, groupId: `check-${groups++}`, topics: [topic] })
+    await consumer.start(taken)
+    await until(isWhole, () => [ends, messages.map((each) => each.at(-1)?.offset)])
+    await consumer.stop()
     return { messages, taken }
   }
 
@@ -162,11 +154,9 @@ describe.skipIf(absent !== undefined)('Kafka of three brokers', () => {
       const { messages } = await readAll(topic, 3)
       expect(messages.map((each) => each.length)).toEqual([0, 1, 2])
       const [first, second] = messages[2]!
-      expect([first!.key, first!.value, first!.timestamp]).toEqual([
-        Buffer.from([0, 255]),
-        Buffer.from([123, 200, 0]),
-        '1600000000123',
-      ])
+      expect([first!.key, first!.value]).toEqual([Buffer.from([0, 255]), Buffer.from([123, 200, 0])])
+      // Not the record's: a topic that keeps its letters for a week would delete those of older records unread.
+      expect(Date.now() - Number(first!.timestamp)).toBeLessThan(3_600_000)
       expect(headersOf(first!)).toEqual({
         trace: 'x',
         '__connect.errors.topic': 'clicks',
@@ -176,6 +166,7 @@ describe.skipIf(absent !== undefined)('Kafka of three brokers', () => {
         '__connect.errors.stage': 'VALUE_CONVERTER',
         '__connect.errors.exception.class.name': 'json',
         '__connect.errors.exception.message': 'got "{", expected a JSON object',
+        'tilefold.record.timestamp': '1600000000123',
       })
       expect(second!.value).toBeNull()
       expect(headersOf(second!)).toMatchObject({
@@ -224,8 +215,10 @@ describe.skipIf(absent !== undefined)('Kafka of three brokers', () => {
       )
         await sleep(200)
       await letters.close()
-      // Both are in the log, if need be more than once: the flush that was refused had left the first one where it was.
-      expect(await kafka.topicEnd(topic, 0)).toBeGreaterThanOrEqual(2)
+      // If need be more than once: the flush that was refused had left the first one where it was.
+      const { messages } = await readAll(topic, 1)
+      const offsets = messages[0]!.map((each) => headersOf(each)['__connect.errors.offset'])
+      expect([...new Set(offsets)]).toEqual(['1', '2'])
     })
   })
 })

@@ -86,6 +86,7 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
     retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 60 },
   })
   const admin = client.admin()
+  if (nodes !== undefined) await firstUp(admin, nodes)
   await admin.connect()
   if (nodes !== undefined) await allUp(admin, nodes)
   const run = randomBytes(3).toString('hex')
@@ -98,7 +99,8 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
     async createTopic(name, partitions = 1, config = {}) {
       const topic = `${name}-${run}`
       await admin.createTopics({
-        waitForLeaders: true,
+        // kafkajs' own wait takes a broker that has not heard of the topic yet for a failure.
+        waitForLeaders: false,
         topics: [
           {
             topic,
@@ -107,6 +109,7 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
           },
         ],
       })
+      await hasLeaders(admin, topic)
       return topic
     },
     async topicEnd(topic, partition) {
@@ -187,7 +190,8 @@ async function planNodes(options: KafkaOptions): Promise<Node[]> {
       'broker.session.timeout.ms': 3000,
       'broker.heartbeat.interval.ms': 500,
       'log.cleaner.backoff.ms': 200,
-      'log.retention.check.interval.ms': 500,
+      // Tests' records bear times of their own, some years old: by time, retention would delete them before they are read.
+      'log.retention.ms': -1,
       ...(secure ? secureProperties(folder) : {}),
       ...options.properties,
     }
@@ -252,6 +256,28 @@ async function killNode(node: Node): Promise<void> {
   const gone = new Promise((resolve) => child.once('exit', resolve))
   child.kill('SIGKILL')
   await gone
+}
+
+/** Until a broker takes connections: some 4 s, and a minute on a machine that is busy with something else. */
+async function firstUp(admin: Admin, nodes: readonly Node[]): Promise<void> {
+  for (let attempt = 0; attempt < 3; attempt++) {
+    if (nodes.some(({ process }) => process!.exitCode !== null)) return
+    const isUp = await admin.connect().then(
+      () => true,
+      () => false,
+    )
+    if (isUp) return
+  }
+}
+
+/** Until each partition of a new topic has a leader. */
+async function hasLeaders(admin: Admin, topic: string): Promise<void> {
+  for (let attempt = 0; attempt < 300; attempt++) {
+    const described = await admin.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined)
+    if (described?.topics[0]?.partitions.every(({ leader }) => leader >= 0)) return
+    await sleep(100)
+  }
+  throw new Error(`topic ${topic} has no leaders after 30 s`)
 }
 
 /** Until every broker is registered and answers. */

@@ -1,0 +1,70 @@
+/**
+ * The pipeline over three brokers of which one dies: leaders move, the group's coordinator moves, and both come back.
+ *
+ * TILEFOLD_LONG=1 does it to each broker in turn.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { isForeignKafka, type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
+import { seededRandom } from '../support/random.ts'
+import { anyRedis, whyNoRedis } from '../support/redis.ts'
+import { drawPayments, expectedRows } from './payments.ts'
+import { Pipeline, SEED } from './pipeline.ts'
+import { Recovery } from './recovery.ts'
+
+const LONG = process.env.TILEFOLD_LONG !== undefined
+const OFFSETS = '__consumer_offsets'
+const missing = whyNoKafka() ?? whyNoRedis() ?? (isForeignKafka ? 'brokers of our own' : undefined)
+
+describe.skipIf(missing !== undefined)('the pipeline and its brokers', { timeout: 400_000 }, () => {
+  let kafka: KafkaCluster
+  let redis: Awaited<ReturnType<typeof anyRedis>>
+  let pipeline: Pipeline
+
+  beforeAll(async () => {
+    ;[kafka, redis] = await Promise.all([startKafka({ brokers: 3 }), anyRedis()])
+    pipeline = new Pipeline(kafka, [redis.url])
+  }, 120_000)
+
+  afterAll(async () => {
+    await pipeline?.close()
+    await Promise.all([kafka?.stop(), redis?.stop()])
+  }, 60_000)
+
+  async function leaders(topic: string): Promise<number[]> {
+    const { topics } = await kafka.admin.fetchTopicMetadata({ topics: [topic] })
+    return topics[0]!.partitions.sort((a, b) => a.partitionId - b.partitionId).map(({ leader }) => leader)
+  }
+
+  /** A group's coordinator leads the partition of its offsets that Java's hash of its name chooses. */
+  async function coordinatorOf(group: string): Promise<number> {
+    const hash = Buffer.from(group).reduce((sum, byte) => (Math.imul(sum, 31) + byte) | 0, 0)
+    const all = await leaders(OFFSETS)
+    return all[Math.abs(hash) % all.length]!
+  }
+
+  it('comes out the same though the broker that leads the group and some partitions is killed and comes back', async () => {
+    const stream = await pipeline.stream('moving', 6)
+    const payments = drawPayments(seededRandom(SEED), 6_000, 150)
+    const expected = await expectedRows(stream.plan, payments)
+    const team = [pipeline.start(stream), pipeline.start(stream)]
+    for (const worker of team) await pipeline.logged(worker, '"reading ')
+    const first = await coordinatorOf(stream.namespace)
+    const victims = LONG ? [first, (first + 1) % 3, (first + 2) % 3] : [first]
+    const producing = pipeline.produceSlowly(stream, payments, 20 * victims.length, 12_000 * victims.length)
+    const recovery = new Recovery(kafka, stream)
+    for (const victim of victims) {
+      await sleep(1_500)
+      expect(await leaders(stream.topic)).toContain(victim)
+      await kafka.kill9(victim)
+      await recovery.disturbed()
+      expect(await coordinatorOf(stream.namespace)).not.toBe(victim)
+      await kafka.restart(victim)
+    }
+    await producing
+    await pipeline.settles(stream, expected, `${victims.length} of 3 brokers killed and back`)
+    process.stderr.write(`pipeline: brokers killed: ${await recovery.report()}\n`)
+    await pipeline.finish(...team)
+    await pipeline.expectSame(stream, expected)
+  })
+})

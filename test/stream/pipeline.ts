@@ -1,0 +1,189 @@
+/**
+ * Workers as processes between a real Kafka and a real Redis, and what the rows must be in the end whatever was done to
+ * any of them. No worker finds a local file: each starts in an empty folder that is its home as well.
+ */
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { expect } from 'vitest'
+import { partitionHash } from '../../src/model/key.ts'
+import type { Plan } from '../../src/model/plan.ts'
+import type { Store } from '../../src/store/port.ts'
+import { createRedisStore } from '../../src/store/redis.ts'
+import type { KafkaCluster } from '../support/kafka.ts'
+import { freshNamespace } from '../support/redis.ts'
+import { type Payment, paymentsView, storedRows } from './payments.ts'
+
+export const BIN = resolve(import.meta.dirname, '../../dist/src/cli/main.js')
+export const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
+
+export interface Worker {
+  readonly child: ChildProcess
+  /** Its home and where it runs. */
+  readonly folder: string
+  readonly log: () => string
+}
+
+/** One view's topic, with everything that has to be named alike. */
+export interface Stream {
+  readonly topic: string
+  readonly namespace: string
+  readonly plan: Plan
+  readonly partitions: number
+}
+
+export class Pipeline {
+  readonly folder = mkdtempSync(join(tmpdir(), 'tilefold-pipeline-'))
+  readonly kafka: KafkaCluster
+  readonly redisUrls: readonly string[]
+  readonly store: Store
+  readonly #workers = new Set<Worker>()
+  #started = 0
+
+  constructor(kafka: KafkaCluster, redisUrls: readonly string[]) {
+    this.kafka = kafka
+    this.redisUrls = redisUrls
+    this.store = createRedisStore({ urls: redisUrls, ...(redisUrls.length > 1 ? { mode: 'cluster' } : {}) })
+  }
+
+  async close(): Promise<void> {
+    for (const { child } of this.#workers) child.kill('SIGKILL')
+    await this.store.close()
+    rmSync(this.folder, { recursive: true, force: true })
+  }
+
+  async stream(name: string, partitions: number): Promise<Stream> {
+    const topic = await this.kafka.createTopic(name, partitions)
+    return { topic, namespace: freshNamespace(), plan: await paymentsView(topic), partitions }
+  }
+
+  start({ topic, namespace }: Stream, ...flags: string[]): Worker {
+    const home = join(this.folder, `home-${this.#started++}`)
+    mkdirSync(home)
+    const args = ['run', '--file', this.definitionOf(topic), '--namespace', namespace, '--session-timeout', '6s']
+    const where = ['--kafka-brokers', this.kafka.brokers.join(','), '--redis-url', this.redisUrls.join(',')]
+    // A flag of the caller's comes last and wins.
+    const child = spawn(process.execPath, [BIN, ...args, ...where, '--kafka-group', namespace, ...flags], {
+      cwd: home,
+      stdio: ['ignore', 'pipe', 'pipe'],
+      env: {
+        PATH: process.env.PATH,
+        HOME: home,
+        TILEFOLD_LOG_FORMAT: 'json',
+        TILEFOLD_REDIS_CLUSTER: `${this.redisUrls.length > 1}`,
+      },
+    })
+    let text = ''
+    for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data: Buffer) => (text += data.toString()))
+    const worker = { child, folder: home, log: () => text }
+    this.#workers.add(worker)
+    child.on('exit', () => this.#workers.delete(worker))
+    return worker
+  }
+
+  /** Sends SIGTERM to workers that have joined; each must end with 0 and must not have met an unhandled rejection. */
+  async finish(...team: readonly Worker[]): Promise<void> {
+    const codes = team.map(async (worker) => {
+      await this.logged(worker, '"reading ')
+      worker.child.kill('SIGTERM')
+      return this.exitOf(worker)
+    })
+    expect(await Promise.all(codes)).toEqual(team.map(() => 0))
+    for (const { log, folder } of team) {
+      expect(log()).not.toMatch(/unhandled|UnhandledPromise/i)
+      expect(readdirSync(folder)).toEqual([])
+    }
+  }
+
+  async exitOf({ child }: Worker): Promise<number | string | null> {
+    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode ?? child.signalCode
+    return new Promise((resolved) => child.once('exit', (code, signal) => resolved(code ?? signal)))
+  }
+
+  async logged(worker: Worker, text: string, seconds = 60): Promise<void> {
+    for (const until = Date.now() + seconds * 1000; !worker.log().includes(text); await sleep(50)) {
+      const { exitCode, signalCode } = worker.child
+      if (Date.now() > until || exitCode !== null || signalCode !== null)
+        throw new Error(`the worker did not say ${text}; it said:\n${worker.log()}`)
+    }
+  }
+
+  definitionOf(topic: string): string {
+    const path = join(this.folder, `${topic}.yaml`)
+    writeFileSync(
+      path,
+      `views:
+  - name: spend
+    source: { name: ${topic}, columns: { card: utf8, at: 'timestamp[ms]', amount: float64 } }
+    entity: card
+    time: at
+    aggregations:
+      - { op: count, windows: [1h, 24h] }
+      - { op: sum, column: amount, windows: [1h, 24h] }
+      - { op: max, column: amount, windows: [24h] }
+      - { op: last, column: amount, windows: [24h] }
+`,
+    )
+    return path
+  }
+
+  /** Each payment in its card's partition of `count`; one partition per call. */
+  async produce({ topic, partitions }: Stream, payments: readonly Payment[], count = partitions): Promise<void> {
+    const producer = this.kafka.client.producer({ idempotent: true })
+    await producer.connect()
+    for (let partition = 0; partition < count; partition++) {
+      const own = payments.filter(({ card }) => partitionHash(Buffer.from(card)) % count === partition)
+      const messages = own.map((payment) => ({
+        key: payment.card,
+        value: JSON.stringify(payment),
+        timestamp: `${payment.at}`,
+        partition,
+      }))
+      if (messages.length > 0) await producer.send({ topic, messages, acks: -1 })
+    }
+    await producer.disconnect()
+  }
+
+  /** `parts` of the payments, one after the other, some time apart. */
+  async produceSlowly(stream: Stream, payments: readonly Payment[], parts: number, overMs: number): Promise<void> {
+    const size = Math.ceil(payments.length / parts)
+    const startMs = Date.now()
+    for (let part = 0; part * size < payments.length; part++) {
+      await this.produce(stream, payments.slice(part * size, (part + 1) * size))
+      await sleep(Math.max(0, startMs + (overMs * (part + 1)) / parts - Date.now()))
+    }
+  }
+
+  /** Waits until the rows are those of the events, and says how long that took. */
+  async settles(stream: Stream, expected: ReadonlyMap<string, string>, what: string, seconds = 90): Promise<void> {
+    const startMs = Date.now()
+    for (;;) {
+      const wrong = await this.wrong(stream, expected)
+      if (wrong.length === 0) break
+      if (Date.now() > startMs + seconds * 1000) {
+        const said = [...this.#workers].map((worker) => worker.log().slice(-3_000)).join('\n---\n')
+        expect(wrong, `${wrong.length} of ${expected.size} rows differ; the workers said:\n${said}`).toEqual([])
+      }
+      await sleep(200)
+    }
+    process.stderr.write(`pipeline: seed ${SEED}, ${what}: settled after ${Date.now() - startMs} ms\n`)
+  }
+
+  /** The rows as they are now, without waiting; names the cards that differ in the place of pages of hex. */
+  async expectSame(stream: Stream, expected: ReadonlyMap<string, string>): Promise<void> {
+    expect(await this.wrong(stream, expected)).toEqual([])
+  }
+
+  /** Cards whose rows differ now; all of them where the store cannot be read. */
+  async wrong({ plan, namespace }: Stream, expected: ReadonlyMap<string, string>): Promise<string[]> {
+    const rows = await storedRows(this.store, plan, namespace).catch(() => new Map<string, string>())
+    return differences(rows, expected)
+  }
+}
+
+function differences(rows: ReadonlyMap<string, string>, expected: ReadonlyMap<string, string>): string[] {
+  const cards = new Set([...rows.keys(), ...expected.keys()])
+  return [...cards].filter((card) => rows.get(card) !== expected.get(card))
+}
