@@ -6,7 +6,32 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import path from 'node:path'
-import { RecordBatchReader, type RecordBatchStreamReader, tableFromIPC } from 'apache-arrow'
+import { setImmediate } from 'node:timers/promises'
+import {
+  Binary,
+  Bool,
+  type DataType,
+  DateDay,
+  Decimal,
+  Field,
+  Float64,
+  Int32,
+  Int64,
+  makeData,
+  RecordBatch,
+  RecordBatchFileWriter,
+  RecordBatchReader,
+  type RecordBatchStreamReader,
+  Schema,
+  Struct,
+  Table,
+  TimestampMicrosecond,
+  TimestampMillisecond,
+  TimestampNanosecond,
+  tableFromIPC,
+  tableToIPC,
+  Utf8,
+} from 'apache-arrow'
 import { type ColumnBatch, sliceBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn } from '../model/plan.ts'
@@ -15,6 +40,7 @@ import type { ArrowBatch, ArrowSchema } from './arrow-data.ts'
 import { listFiles } from './files.ts'
 import { chunkedMessages, fileMessages, type Messages } from './ipc.ts'
 import { matchInputs, type SourceField } from './match.ts'
+import type { WriterColumn, WriterField } from './parquet-writer-columns.ts'
 import { BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, type Source, type SourceBatch, type SourceOptions } from './port.ts'
 import { checkPositions, type Positions } from './rows.ts'
 
@@ -23,6 +49,9 @@ export interface ArrowOptions extends SourceOptions {
   /** Files, directories and simple globs; see `listFiles`. */
   readonly paths: readonly string[]
 }
+
+/** A record batch of the library. */
+export type ArrowRecordBatch = RecordBatch
 
 /** A table, or one record batch of it, of any copy of the Arrow library. */
 export type PushedArrow = ArrowBatch | { readonly schema: ArrowSchema; readonly batches: readonly ArrowBatch[] }
@@ -232,4 +261,67 @@ async function openFile(file: string): Promise<FileHandle> {
 function corrupt(name: string, cause: unknown): TilefoldError {
   const message = cause instanceof Error ? cause.message : String(cause)
   return new TilefoldError('SOURCE_CORRUPT', `cannot read ${name}: ${message}`, { file: name }, { cause })
+}
+
+/** Columns of `length` rows as an IPC stream of one record batch. */
+export function encodeArrow(columns: readonly WriterColumn[], length: number): Uint8Array {
+  return tableToIPC(new Table([recordBatchOf(columns, length)]), 'stream')
+}
+
+/** Columns of `length` rows as a record batch; buffers are lent to it. */
+export function recordBatchOf(columns: readonly WriterColumn[], length: number): RecordBatch {
+  const schema = new Schema(columns.map((column) => new Field(column.name, typeOf(column), column.isRequired !== true)))
+  const children = columns.map((column, i) =>
+    makeData({
+      type: schema.fields[i]!.type,
+      length,
+      nullCount: column.nulls,
+      data: column.values,
+      valueOffsets: column.offsets,
+      nullBitmap: column.validity,
+      // biome-ignore lint/suspicious/noExplicitAny: the library's types know each type's buffers alone, not any of them
+    } as any),
+  )
+  const data = makeData({ type: new Struct(schema.fields), length, nullCount: 0, children })
+  return new RecordBatch(schema, data)
+}
+
+/** Record batches as the bytes of an IPC file, piece by piece: the next batch is asked for when the last one is taken. */
+export async function* encodeArrowFile(batches: AsyncIterable<RecordBatch>): AsyncGenerator<Uint8Array> {
+  const writer = new RecordBatchFileWriter()
+  const pieces = writer[Symbol.asyncIterator]()
+  let next = pieces.next()
+  for await (const batch of batches) {
+    writer.write(batch)
+    for (;;) {
+      // Pieces that are there come before any timer.
+      const piece = await Promise.race([next, setImmediate(undefined)])
+      if (piece === undefined) break
+      yield piece.value
+      next = pieces.next()
+    }
+  }
+  writer.close()
+  for (let piece = await next; !piece.done; piece = await pieces.next()) yield piece.value
+}
+
+function typeOf({ type, unit, scale }: WriterField): DataType {
+  switch (type) {
+    case 'bool':
+      return new Bool()
+    case 'int32':
+      return unit === 'day' ? new DateDay() : new Int32()
+    case 'int64':
+      if (unit === 'us') return new TimestampMicrosecond('UTC')
+      if (unit === 'ns') return new TimestampNanosecond('UTC')
+      return unit === undefined ? new Int64() : new TimestampMillisecond('UTC')
+    case 'float64':
+      return new Float64()
+    case 'decimal128':
+      return new Decimal(scale ?? 0, 38, 128)
+    case 'utf8':
+      return new Utf8()
+    case 'binary':
+      return new Binary()
+  }
 }

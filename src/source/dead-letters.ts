@@ -4,6 +4,7 @@
  */
 import { type FileHandle, open } from 'node:fs/promises'
 import { TilefoldError } from '../model/errors.ts'
+import { FlushQueue } from './flush-queue.ts'
 import type { StreamMessage } from './stream.ts'
 
 export interface DeadLetter {
@@ -24,7 +25,7 @@ export interface DeadLetters {
   close(): Promise<void>
 }
 
-/** One JSON line per record: value and key as base64. */
+/** One JSON line per record: key, value and headers' values as base64. */
 export async function createDeadLetterFile(path: string, clock: () => number): Promise<DeadLetters> {
   let file: FileHandle
   try {
@@ -39,8 +40,7 @@ class DeadLetterFile implements DeadLetters {
   readonly #path: string
   readonly #file: FileHandle
   readonly #clock: () => number
-  #lines: string[] = []
-  #last: Promise<void> = Promise.resolve()
+  readonly #lines = new FlushQueue<string>((lines) => this.#append(lines))
 
   constructor(path: string, file: FileHandle, clock: () => number) {
     this.#path = path
@@ -60,25 +60,13 @@ class DeadLetterFile implements DeadLetters {
       failed_at_ms: this.#clock(),
       key: message.key?.toString('base64') ?? null,
       value: message.value?.toString('base64') ?? null,
+      ...(message.headers === undefined ? {} : { headers: headersOf(message.headers) }),
     }
-    this.#lines.push(`${JSON.stringify(line)}\n`)
+    this.#lines.add(`${JSON.stringify(line)}\n`)
   }
 
   flush(): Promise<void> {
-    const turn = this.#last.then(async () => {
-      if (this.#lines.length === 0) return
-      const lines = this.#lines
-      this.#lines = []
-      try {
-        await this.#file.appendFile(lines.join(''))
-        await this.#file.datasync()
-      } catch (cause) {
-        this.#lines = [...lines, ...this.#lines]
-        throw unavailable(this.#path, cause)
-      }
-    })
-    this.#last = turn.catch(() => {})
-    return turn
+    return this.#lines.flush()
   }
 
   async close(): Promise<void> {
@@ -88,6 +76,22 @@ class DeadLetterFile implements DeadLetters {
       await this.#file.close()
     }
   }
+
+  async #append(lines: readonly string[]): Promise<void> {
+    try {
+      await this.#file.appendFile(lines.join(''))
+      await this.#file.datasync()
+    } catch (cause) {
+      throw unavailable(this.#path, cause)
+    }
+  }
+}
+
+/** A name that came several times has a list. */
+function headersOf(headers: Readonly<Record<string, unknown>>): object {
+  const one = (value: unknown) => Buffer.from((value ?? '') as Buffer | string).toString('base64')
+  const entries = Object.entries(headers)
+  return Object.fromEntries(entries.map(([name, value]) => [name, Array.isArray(value) ? value.map(one) : one(value)]))
 }
 
 function unavailable(path: string, cause: unknown): TilefoldError {

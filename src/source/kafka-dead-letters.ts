@@ -4,7 +4,9 @@
  * topic, partition and offset say which are the same.
  */
 import { TilefoldError } from '../model/errors.ts'
+import { LEFT_OUT_HEADER, TIMESTAMP_HEADER } from './dead-letter-reader.ts'
 import type { DeadLetter, DeadLetters } from './dead-letters.ts'
+import { FlushQueue } from './flush-queue.ts'
 import { type IHeaders, rootOf } from './kafka.ts'
 import type { KafkaProducer, OutgoingMessage } from './kafka-producer.ts'
 
@@ -25,8 +27,7 @@ class DeadLetterTopic implements DeadLetters {
   readonly #producer: KafkaProducer
   readonly #topic: string
   readonly #partitions: number
-  #waiting: DeadLetter[] = []
-  #last: Promise<void> = Promise.resolve()
+  readonly #letters = new FlushQueue<DeadLetter>((letters) => this.#send(letters))
 
   constructor(producer: KafkaProducer, topic: string, partitions: number) {
     this.#producer = producer
@@ -35,22 +36,11 @@ class DeadLetterTopic implements DeadLetters {
   }
 
   add(letter: DeadLetter): void {
-    this.#waiting.push(letter)
+    this.#letters.add(letter)
   }
 
   flush(): Promise<void> {
-    const turn = this.#last.then(async () => {
-      const letters = this.#waiting
-      this.#waiting = []
-      try {
-        await this.#send(letters)
-      } catch (cause) {
-        this.#waiting = [...letters, ...this.#waiting]
-        throw unavailable(this.#topic, cause)
-      }
-    })
-    this.#last = turn.catch(() => {})
-    return turn
+    return this.#letters.flush()
   }
 
   async close(): Promise<void> {
@@ -72,7 +62,7 @@ class DeadLetterTopic implements DeadLetters {
     }
     const results = await Promise.allSettled([...byPartition].map((each) => this.#sendTo(...each)))
     const failed = results.find((result) => result.status === 'rejected')
-    if (failed !== undefined) throw failed.reason
+    if (failed !== undefined) throw unavailable(this.#topic, failed.reason)
   }
 
   async #sendTo(partition: number, messages: readonly OutgoingMessage[]): Promise<void> {
@@ -104,7 +94,7 @@ class DeadLetterTopic implements DeadLetters {
       }
       const [{ headers, value }] = messages as readonly [OutgoingMessage]
       if (value === null) throw error
-      const leftOut = { ...headers, 'tilefold.value.left.out.bytes': String(value.length) }
+      const leftOut = { ...headers, [LEFT_OUT_HEADER]: String(value.length) }
       await this.#producer.send(this.#topic, partition, [{ ...messages[0]!, value: null, headers: leftOut }])
     }
   }
@@ -112,10 +102,10 @@ class DeadLetterTopic implements DeadLetters {
 
 function messageOf({ topic, partition, message, reason, text, view }: DeadLetter): OutgoingMessage {
   const { key, value, timestamp, offset, headers } = message
+  // The letter's own time is now: with its record's, the topic's retention deletes the letters of an old log at once.
   return {
     key,
     value,
-    timestamp,
     headers: {
       ...(headers as IHeaders | undefined),
       '__connect.errors.topic': topic,
@@ -125,6 +115,7 @@ function messageOf({ topic, partition, message, reason, text, view }: DeadLetter
       '__connect.errors.stage': view === undefined ? 'VALUE_CONVERTER' : 'TASK_PUT',
       '__connect.errors.exception.class.name': reason,
       '__connect.errors.exception.message': text,
+      [TIMESTAMP_HEADER]: timestamp,
     },
   }
 }

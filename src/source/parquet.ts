@@ -9,13 +9,13 @@
  */
 import { createRequire } from 'node:module'
 import path from 'node:path'
-import type { InputColumn } from '../model/plan.ts'
 import { readSchemaFields } from './arrow.ts'
 import { copyColumns, type WantedColumn } from './cdata.ts'
 import { listFiles } from './files.ts'
 import { cutRowGroup, type Footer, type FooterField } from './footer.ts'
 import { matchInputs, type SourceField } from './match.ts'
 import { type LoadedRowGroup, ParquetFile, type RowGroup } from './parquet-file.ts'
+import type { Compression } from './parquet-writer.ts'
 import { BATCH_ROWS_DEFAULT, BATCH_ROWS_MAX, type Source, type SourceBatch, type SourceOptions } from './port.ts'
 
 export type { RowGroup } from './parquet-file.ts'
@@ -28,6 +28,12 @@ type Allocate = (bytes: number) => ArrayBuffer
 const SLICE_ROWS = 524_288
 /** A slice's bytes as the footer states them; dictionaries may make more of them. */
 const SLICE_BYTES = 128 * 1024 * 1024
+
+export interface RowGroupOptions extends SourceOptions {
+  /** Inputs whose cells are bytes: they are given as text is, and nobody has looked whether they are any. */
+  readonly bytes?: ReadonlySet<string>
+}
+
 export interface ParquetOptions extends SourceOptions {
   readonly log: string
   /** Files, directories and simple globs; see `listFiles`. */
@@ -73,7 +79,7 @@ export async function listRowGroups(paths: readonly string[]): Promise<readonly 
  */
 export async function* readRowGroups(
   groups: readonly RowGroup[],
-  options: SourceOptions,
+  options: RowGroupOptions,
   fromPosition = 0,
   signal?: AbortSignal,
 ): AsyncGenerator<SourceBatch, void, undefined> {
@@ -90,7 +96,7 @@ export async function* readRowGroups(
       if (reader?.file.name !== group.path) {
         await reader?.file.close()
         reader = undefined
-        reader = await ParquetReader.open(group.path, options.inputs)
+        reader = await ParquetReader.open(group.path, options)
       }
       const loaded: LoadedRowGroup = await (ahead ?? reader.load(group))
       const next = wanted[index + 1]
@@ -134,17 +140,17 @@ class ParquetReader {
   private readonly needed: readonly FooterField[]
   private readonly wanted: readonly WantedColumn[]
 
-  static async open(name: string, inputs: readonly InputColumn[]): Promise<ParquetReader> {
+  static async open(name: string, options: RowGroupOptions): Promise<ParquetReader> {
     const file = await ParquetFile.open(name)
     try {
-      return new ParquetReader(file, inputs)
+      return new ParquetReader(file, options)
     } catch (error) {
       await file.close()
       throw error
     }
   }
 
-  private constructor(file: ParquetFile, inputs: readonly InputColumn[]) {
+  private constructor(file: ParquetFile, { inputs, bytes }: RowGroupOptions) {
     this.file = file
     const { footer } = file
     const named = footer.fields.filter((field) => inputs.some((input) => input.name === field.name))
@@ -152,7 +158,11 @@ class ParquetReader {
     const others = footer.fields
       .filter((field) => !named.includes(field))
       .map(({ name }): SourceField => ({ name, sourceType: 'unread', physical: undefined }))
-    const fields = [...named.map((field) => decodeField(footer, field)), ...others]
+    const decoded = named.map((field) => {
+      const found = decodeField(footer, field)
+      return bytes?.has(field.name) && found.sourceType === 'Binary' ? { ...found, physical: 'utf8' as const } : found
+    })
+    const fields = [...decoded, ...others]
     const matched = matchInputs(inputs, fields, path.basename(file.name))
     this.needed = named
     this.wanted = inputs.map((input, index) => ({
@@ -224,6 +234,30 @@ function dropDecoder(): void {
 /** Damage that the decoder notices comes as a plain Error; anything else is the decoder itself breaking. */
 function isTrap(error: unknown): boolean {
   return !(error instanceof Error) || error.name === 'RuntimeError' || error instanceof RangeError
+}
+
+/** Arrow's IPC stream to a Parquet file of one row group; `dictionaries` are the columns that get one. */
+export function encodeRowGroup(
+  ipc: Uint8Array,
+  { compression, dictionaries }: { readonly compression: Compression; readonly dictionaries: readonly string[] },
+): Uint8Array {
+  const encoder = loadDecoder()
+  try {
+    let properties = new encoder.WriterPropertiesBuilder()
+      .setWriterVersion(encoder.WriterVersion.V1)
+      .setCompression(
+        encoder.Compression[({ zstd: 'ZSTD', snappy: 'SNAPPY', none: 'UNCOMPRESSED' } as const)[compression]],
+      )
+      .setStatisticsEnabled(encoder.EnabledStatistics.Chunk)
+      .setMaxRowGroupSize(2 ** 31 - 1)
+      .setCreatedBy('tilefold')
+      .setDictionaryEnabled(false)
+    for (const name of dictionaries) properties = properties.setColumnDictionaryEnabled(name, true)
+    return encoder.writeParquet(encoder.Table.fromIPCStream(ipc), properties.build())
+  } catch (error) {
+    if (isTrap(error)) dropDecoder()
+    throw error
+  }
 }
 
 function decodeSlice(bytes: Uint8Array, offset: number, limit: number, batchSize: number) {

@@ -203,6 +203,13 @@ export class ThriftWriter {
     return this
   }
 
+  /** A field with a value that a reader has passed, as it stood there. */
+  copy({ id, type }: ThriftField, value: Uint8Array): this {
+    this.header(id, type)
+    this.raw(value)
+    return this
+  }
+
   /** Ends the struct and returns its bytes. */
   end(): Uint8Array {
     this.bytes.push(0)
