@@ -11,8 +11,9 @@ import { register } from './columns'
 import { column, columnCount, laneCount, readPlan } from './plan'
 import { clearCounters, counters, horizonMs, lateClockMs, logPosition, setClock, verdictsAt } from './accept'
 import { admitEntities, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
-import { KeyTable, clearTable, intern, keyRecord, laneHash, reserve } from './keys'
+import { KeyTable, clearTable, intern, internOne, keyRecord, laneHash, reserve } from './keys'
 import { clearEvents, eventBytesInUse } from './events'
+import { drawLine, endErasing, erase } from './forget'
 import { slotsEnd } from './slots'
 import { idBytes, readIds, writeIds } from './dedupe'
 import { advance as advanceWatermark, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
@@ -21,6 +22,8 @@ import { clearDelta, dirtyAtPlace, sortDelta } from './flush/delta'
 import { clearOut, outAt, outEnd, reserveOut } from './flush/output'
 import { uniteRows } from './flush/unite'
 import { anonymiseRow, rowEnd, rowStart } from './flush/write'
+import { answerAsOf, dropBlocks, openBlocks } from './asof'
+import { askKeys, dropHeld, forgetAsked, holdBatch, loadPart, orderEvents, reserveHeld, spillPart, writeAsked } from './asof-events'
 import { infosAt, mergeEntities, openForSweep, readFeatures, statusesAt, sweepRows, valuesAt } from './merge'
 
 /** The host refuses another number. */
@@ -199,6 +202,24 @@ export function setEntityApplied(entity: u32, appliedPosition: f64): void {
   setApplied(entity, appliedPosition)
 }
 
+/** Entity number of a key, met or not; between batches. */
+export function internKey(at: usize, length: u32): u32 {
+  reserve(entityTable(), 1, length as usize)
+  const entity = internOne(entityTable(), at, length as usize)
+  admitEntities()
+  return entity
+}
+
+/** Events of the entity from before `ms` are filtered from now on. See forget.ts. */
+export function forgetBefore(entity: u32, ms: f64): void {
+  drawLine(entity, ms as i64)
+}
+
+/** The entity's next row goes out empty; `hasRow`: the store holds one. Returns 0 where there is nothing to erase. */
+export function eraseEntity(entity: u32, hasRow: i32): i32 {
+  return erase(entity, hasRow != 0) ? 1 : 0
+}
+
 export function hashKey(at: usize, length: u32): u32 {
   return laneHash(at, length)
 }
@@ -262,9 +283,10 @@ export function outputAddress(): usize {
 /** Every row is in the store: empties the delta. */
 export function endFlush(): void {
   clearDelta()
+  endErasing()
 }
 
-/** Forgets all keys, between flushes: a lane that has met too many entities. */
+/** Drops all keys, between flushes: a lane that has met too many entities. Lines go with them. */
 export function forgetEntities(): void {
   clearEntities()
 }
@@ -345,4 +367,61 @@ export function statuses(): usize {
 
 export function values(): usize {
   return valuesAt
+}
+
+// ---- as of many instants -------------------------------------------------------------------------------------------
+
+/** Adds `n` keys, whose offsets stand at `offsets`, to the entities asked about; before the first event. See asof-events.ts. */
+export function asofKeys(data: usize, offsets: usize, n: i32): void {
+  askKeys(data, offsets, n)
+}
+
+/** Room for `count` events. */
+export function asofReserve(count: u32): void {
+  reserveHeld(count)
+}
+
+/** Holds what `prepareBatch` accepted, where it is asked about; returns the bytes held. */
+export function asofHold(): usize {
+  holdBatch()
+  return eventBytesInUse()
+}
+
+/** Forgets all keys, those asked about too: `asofKeys` names them again. What is held stays. */
+export function asofForget(): void {
+  forgetAsked()
+  clearEntities()
+}
+
+/** Held events of entities ≡ part (mod parts) as a block of bytes at outputAddress; returns how many. */
+export function asofSpill(part: u32, parts: u32): usize {
+  return spillPart(part, parts)
+}
+
+/** Holds the events of such a block. */
+export function asofLoad(at: usize): void {
+  loadPart(at)
+}
+
+/** Holds nothing any more. */
+export function asofClear(): void {
+  dropBlocks()
+  dropHeld()
+}
+
+/** Everything is held: puts it in order for `asofAnswer`, a step a call. Returns 1 when it is done. */
+export function asofOrder(): i32 {
+  if (!orderEvents()) return 0
+  openBlocks()
+  return 1
+}
+
+/** Answers `n` rows, as `merge` does: entity numbers u32, instants f64. */
+export function asofAnswer(n: i32, entities: usize, asOfs: usize): void {
+  answerAsOf(n, entities, asOfs)
+}
+
+/** Rows 0..n-1 of the last prepared batch: f64 time each, then u32 entity each (2^32 - 1: not accepted); the address. */
+export function asofRows(n: i32): usize {
+  return writeAsked(n)
 }

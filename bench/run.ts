@@ -21,8 +21,9 @@ import { redis } from './redis-serve.ts'
 import { describeMachine, formatContest, formatSummary, type Report } from './report.ts'
 import { serve } from './serve.ts'
 import { stream } from './stream.ts'
+import { training } from './training.ts'
 
-const CLAIMS: readonly Claim[] = [fold, keys, compact, merge, backfill, serve, redis, stream]
+const CLAIMS: readonly Claim[] = [fold, keys, compact, merge, backfill, serve, redis, stream, training]
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

@@ -40,6 +40,9 @@ export interface CoreExports {
   entityKey(entity: number): number
   entityLane(entity: number): number
   setEntityApplied(entity: number, position: number): void
+  internKey(at: number, length: number): number
+  forgetBefore(entity: number, ms: number): void
+  eraseEntity(entity: number, hasRow: number): number
   hashKey(at: number, length: number): number
   deltaBytes(): number
   beginFlush(): number
@@ -63,6 +66,16 @@ export interface CoreExports {
   merge(count: number, asOfs: number, rows: number, rowCount: number): void
   openSwept(index: number, count: number, at: number, bytes: number): number
   sweepSwept(count: number, times: number, asOfMs: number): void
+  asofKeys(data: number, offsets: number, n: number): void
+  asofReserve(count: number): void
+  asofHold(): number
+  asofForget(): void
+  asofSpill(part: number, parts: number): number
+  asofLoad(at: number): void
+  asofClear(): void
+  asofOrder(): number
+  asofAnswer(n: number, entities: number, asOfs: number): void
+  asofRows(n: number): number
   infos(): number
   statuses(): number
   values(): number

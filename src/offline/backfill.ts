@@ -7,10 +7,11 @@
  * has read twice is skipped. Readers see the generation only when every lane stands at the end.
  */
 
-import { Core, type Counters } from '../engine/core.ts'
+import { Core } from '../engine/core.ts'
 import { loadCore } from '../engine/module.ts'
 import type { IngestSpec } from '../ingest/ingest.ts'
 import { type IngestHandle, type IngestPool, shardsOf } from '../ingest/pool.ts'
+import type { Counters } from '../model/counters.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { historyLane } from '../model/view-layout.ts'
@@ -80,6 +81,8 @@ export async function backfill(options: BackfillOptions): Promise<BackfillReport
   }
   await Promise.all(ahead)
   await Promise.all(handles.map((handle) => handle.flush()))
+  // Who was asked to be forgotten meanwhile.
+  await Promise.all(handles.map((handle) => handle.check()))
   const finished = !signal?.aborted
   if (finished) await finish(options, handles)
   const views = plans.map((plan) => ({

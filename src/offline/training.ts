@@ -1,0 +1,404 @@
+/**
+ * TRAINING SETS, as it happened: for every row of a spine (keys, t, …) the features as of t, each of them what a request for
+ * t would have been answered, had the log ended right before t.
+ *
+ *   1  spine: keys alone          -> who is asked about
+ *   2  events, in log order       -> judged as they were live; the accepted ones of those entities are held
+ *   3  held events by (entity, t) -> spine once more, whole: answers beside its columns, in its order
+ *
+ * Late, duplicate, filtered and rejected are verdicts of the whole log in its order, as live: an event that was dropped live
+ * is not in a training set either. When an accepted event came does not count, only when it happened.
+ *
+ * Memory: what is held is bounded. Beyond it, events go to temporary files by entity, step 3 takes one part of the entities
+ * after the other, and its answers wait in files for the last pass, which puts them together in the spine's order.
+ */
+import { tmpdir } from 'node:os'
+import {
+  type Answers,
+  AskedRows,
+  AsOf,
+  isOverflow,
+  isUnknown,
+  NOBODY,
+  type NumberedRows,
+  type Outcomes,
+} from '../engine/asof.ts'
+import { type CoreModule, loadCore } from '../engine/module.ts'
+import type { Column, ColumnBatch } from '../model/columns.ts'
+import { TilefoldError } from '../model/errors.ts'
+import type { InputColumn, Plan } from '../model/plan.ts'
+import { matchInputs } from '../source/match.ts'
+import type { Source } from '../source/port.ts'
+import { keptInput, type Spine } from './spine.ts'
+import { askedState, narrowPlan } from './spine-plan.ts'
+import { featureColumnName, featureColumns, type PlacedAnswers } from './training-columns.ts'
+import { type BlockFile, SpillFolder } from './training-spill.ts'
+
+export interface AskedView {
+  readonly plan: Plan
+  /** Its features by name, in this order; all of them unless told. */
+  readonly features?: readonly string[]
+}
+
+export interface TrainingOptions {
+  readonly spine: Spine
+  /** The spine's column of instants; `event_timestamp` unless told. */
+  readonly time?: string
+  readonly views: readonly AskedView[]
+  /** History by the name of the views' source (`plan.state.source`), each in log order and from its start. */
+  readonly events: Readonly<Record<string, Source>>
+  /** Milliseconds since the epoch; stands for the record times that files lack. */
+  readonly clock: () => number
+  /** Bytes; 1 GiB unless told. See `TrainingSet` for what it bounds. */
+  readonly memoryBytes?: number
+  /** Where temporary files go, if any are needed; the system's folder for them unless told. */
+  readonly tempFolder?: string
+  /** History begins here: rows whose windows start before are counted as incomplete. */
+  readonly completeSinceMs?: number
+  readonly core?: CoreModule
+  readonly onProgress?: (progress: TrainingProgress) => void
+  readonly signal?: AbortSignal
+}
+
+export interface TrainingProgress {
+  readonly step: 'keys' | 'events' | 'rows'
+  readonly done: number
+  readonly total?: number
+}
+
+export interface TrainingReport {
+  readonly rows: number
+  /** Rows whose key or instant is none: their features are null. */
+  readonly unusable: number
+  readonly views: readonly ViewReport[]
+  /** Bytes of temporary files at most; 0 where everything fitted. */
+  readonly spilledBytes: number
+}
+
+export interface ViewReport {
+  readonly view: string
+  readonly outcomes: Outcomes
+  /** Rows whose entity had no event before their instant. */
+  readonly unknown: number
+  /** Rows that ask about an instant after the last event of the log. */
+  readonly ahead: number
+  /** Rows with a window that starts before the history does. */
+  readonly incomplete: number
+  /** Values that do not fit their type: null. */
+  readonly overflow: number
+}
+
+export const SPINE_TIME = 'event_timestamp'
+const MEMORY_BYTES = 2 ** 30
+/** What is held lies in memory twice while it is put in order, its blocks beside it, and each in a power of two. */
+const HELD_SHARE = 1 / 5
+const PARTS_MAX = 256
+
+/** Rows asked of the views that share an entity key. */
+interface Seat {
+  readonly rows: AskedRows
+  readonly inputs: readonly InputColumn[]
+}
+
+interface Asked {
+  readonly plan: Plan
+  readonly seat: Seat
+  readonly core: AsOf
+  /** Longest window. */
+  readonly reachMs: number
+  unknown: number
+  ahead: number
+  incomplete: number
+  overflow: number
+}
+
+/** Throws FEATURE_UNKNOWN, COLUMN_MISSING, COLUMN_TYPE, CONFIG_INVALID. */
+export function trainingSet(options: TrainingOptions): TrainingSet {
+  return new TrainingSet(options)
+}
+
+export class TrainingSet {
+  readonly #options: TrainingOptions
+  readonly #seats: readonly Seat[]
+  readonly #asked: readonly Asked[]
+  readonly #kept: readonly InputColumn[]
+  readonly #heldMax: number
+  #rows = 0
+  #unusable = 0
+  #spilledBytes = 0
+  #isRead = false
+
+  constructor(options: TrainingOptions) {
+    this.#options = options
+    const { spine, time = SPINE_TIME, views } = options
+    this.#heldMax = (options.memoryBytes ?? MEMORY_BYTES) * HELD_SHARE
+    const core = options.core ?? loadCore()
+    const seats = new Map<string, Seat>()
+    this.#asked = views.map(({ plan: whole, features }) => {
+      const plan = narrowPlan(whole, features)
+      const key = JSON.stringify(plan.state.entity)
+      let seat = seats.get(key)
+      if (seat === undefined) {
+        const state = askedState(plan.state.entity, time)
+        matchInputs(state.inputs, spine.fields, spine.name)
+        seat = { rows: new AskedRows(core, state), inputs: state.inputs }
+        seats.set(key, seat)
+      }
+      if (options.events[plan.state.source] === undefined) throw noEvents(plan, Object.keys(options.events))
+      return {
+        plan,
+        seat,
+        core: new AsOf(core, plan, options.clock()),
+        reachMs: Math.max(...plan.windows.map((window) => window.lengthMs)),
+        unknown: 0,
+        ahead: 0,
+        incomplete: 0,
+        overflow: 0,
+      }
+    })
+    this.#seats = [...seats.values()]
+    this.#kept = spine.fields.map((field) => keptInput(field, spine.name))
+    checkNames(this.#kept, this.#asked)
+  }
+
+  /** What came of it; complete when the last batch has been read. */
+  get report(): TrainingReport {
+    return {
+      rows: this.#rows,
+      unusable: this.#unusable,
+      spilledBytes: this.#spilledBytes,
+      views: this.#asked.map(({ plan, core, unknown, ahead, incomplete, overflow }) => ({
+        view: plan.view,
+        outcomes: core.outcomes(),
+        unknown,
+        ahead,
+        incomplete,
+        overflow,
+      })),
+    }
+  }
+
+  /** The rows, in the spine's order: its columns, then `view__feature`. Once. Throws SOURCE_*, OUTPUT_FAILED, CORE_MEMORY. */
+  async *read(): AsyncGenerator<ColumnBatch, void, undefined> {
+    if (this.#isRead) throw new TilefoldError('CONFIG_INVALID', 'cannot read a training set: it has been read')
+    this.#isRead = true
+    const spill = new Spill(this.#options.tempFolder ?? tmpdir(), this.#asked)
+    try {
+      await this.#readKeys()
+      await this.#readEvents(spill)
+      if (spill.parts === 0) {
+        for (const { core } of this.#asked) core.order()
+        yield* this.#answerRows((asked, batch) => [this.#answer(asked, batch, 0, 1)])
+      } else {
+        await this.#answerParts(spill)
+        yield* this.#answerRows((asked) => spill.readAnswers(asked))
+      }
+    } finally {
+      spill.close()
+    }
+  }
+
+  async #readKeys(): Promise<void> {
+    const inputs = uniqueInputs(this.#seats.flatMap((seat) => seat.inputs))
+    let done = 0
+    for await (const batch of this.#options.spine.read(inputs)) {
+      this.#options.signal?.throwIfAborted()
+      for (const seat of this.#seats) seat.rows.read(batch)
+      done += batch.length
+      this.#tell('keys', done, this.#options.spine.rowsTotal)
+    }
+    for (const { seat, core } of this.#asked) core.ask(seat.rows.keys())
+  }
+
+  async #readEvents(spill: Spill): Promise<void> {
+    let done = 0
+    for (const [name, source] of Object.entries(this.#options.events)) {
+      const views = this.#asked.filter(({ plan }) => plan.state.source === name)
+      if (views.length === 0) continue
+      const before = done
+      const total = await source.rowsTotal()
+      for (const { core } of views) {
+        core.reserve(Math.floor(Math.min(total ?? 0, this.#heldMax / views.length / core.eventBytes)))
+      }
+      for await (const { batch, rowsDone, rowsTotal } of source.read(0)) {
+        this.#options.signal?.throwIfAborted()
+        let held = 0
+        for (const { core } of views) held += core.hold(batch)
+        done = before + rowsDone
+        if (held > this.#heldMax) spill.add(views, partsFor(held, this.#heldMax, rowsDone, rowsTotal))
+        this.#tell('events', done, rowsTotal === undefined ? undefined : before + rowsTotal)
+      }
+      // Another source's events need the room, too.
+      if (spill.parts > 0) spill.add(this.#asked, spill.parts)
+      this.#spilledBytes = spill.bytes
+    }
+  }
+
+  /** Part by part: its events into memory, and the answers to its rows into a file. */
+  async #answerParts(spill: Spill): Promise<void> {
+    const inputs = uniqueInputs(this.#seats.flatMap((seat) => seat.inputs))
+    for (let part = 0; part < spill.parts; part++) {
+      for (const asked of this.#asked) spill.load(asked, part)
+      for await (const batch of this.#options.spine.read(inputs)) {
+        this.#options.signal?.throwIfAborted()
+        const rows = new Map(this.#seats.map((seat) => [seat, seat.rows.read(batch)]))
+        for (const asked of this.#asked) {
+          spill.addAnswers(asked, part, this.#answer(asked, rows.get(asked.seat)!, part, spill.parts))
+        }
+      }
+      this.#spilledBytes = Math.max(this.#spilledBytes, spill.bytes)
+    }
+  }
+
+  async *#answerRows(answersOf: (asked: Asked, batch: NumberedRows) => PlacedAnswers[]): AsyncGenerator<ColumnBatch> {
+    const { spine, signal } = this.#options
+    for await (const batch of spine.read(
+      uniqueInputs([...this.#kept, ...this.#seats.flatMap((seat) => seat.inputs)]),
+    )) {
+      signal?.throwIfAborted()
+      const rows = new Map(this.#seats.map((seat) => [seat, seat.rows.read(batch)]))
+      for (let row = 0; row < batch.length; row++) {
+        if (this.#seats.some((seat) => rows.get(seat)!.entities[row] === NOBODY)) this.#unusable++
+      }
+      const features: Column[] = []
+      for (const asked of this.#asked) {
+        const parts = answersOf(asked, rows.get(asked.seat)!)
+        for (const part of parts) this.#count(asked, rows.get(asked.seat)!, part)
+        features.push(...featureColumns(asked.plan, batch.length, parts))
+      }
+      const kept = this.#kept.map((input) => batch.columns.find((column) => column.name === input.name)!)
+      yield { length: batch.length, columns: [...kept, ...features], positions: this.#rows }
+      this.#rows += batch.length
+      this.#tell('rows', this.#rows, spine.rowsTotal)
+    }
+  }
+
+  /** Answers to the rows whose entity is of the part. */
+  #answer({ core }: Asked, { entities, asOfs }: NumberedRows, part: number, parts: number): PlacedAnswers {
+    const rows = new Uint32Array(entities.length)
+    let count = 0
+    for (let row = 0; row < entities.length; row++) {
+      const entity = entities[row]!
+      if (entity !== NOBODY && (parts === 1 || entity % parts === part)) rows[count++] = row
+    }
+    const taken = rows.slice(0, count)
+    const answers = core.answer(
+      Uint32Array.from(taken, (row) => entities[row]!),
+      Float64Array.from(taken, (row) => asOfs[row]!),
+    )
+    return { rows: taken, answers }
+  }
+
+  #count(asked: Asked, { asOfs }: NumberedRows, { rows, answers }: PlacedAnswers): void {
+    const features = asked.plan.features.length
+    const { lateClockMs } = asked.core
+    const since = this.#options.completeSinceMs
+    for (let i = 0; i < rows.length; i++) {
+      const asOf = asOfs[rows[i]!]!
+      if (isUnknown(answers.statuses[i * features]!)) asked.unknown++
+      if (asOf > lateClockMs) asked.ahead++
+      if (since !== undefined && asOf - asked.reachMs < since) asked.incomplete++
+    }
+    for (const status of answers.statuses) if (isOverflow(status)) asked.overflow++
+  }
+
+  #tell(step: TrainingProgress['step'], done: number, total: number | undefined): void {
+    this.#options.onProgress?.({ step, done, total })
+  }
+}
+
+/** So many that one part's share of all events fits with room to spare; entities differ in size. */
+function partsFor(held: number, heldMax: number, rowsDone: number, rowsTotal: number | undefined): number {
+  const expected = rowsTotal === undefined ? held * 32 : (held / rowsDone) * rowsTotal
+  return Math.min(PARTS_MAX, Math.max(4, Math.ceil((2 * expected) / heldMax)))
+}
+
+/** Events and answers in temporary files, by view and part. */
+class Spill {
+  /** 0: nothing had to be put aside. */
+  parts = 0
+  readonly #parent: string
+  readonly #views: readonly Asked[]
+  #folder: SpillFolder | undefined
+
+  constructor(parent: string, views: readonly Asked[]) {
+    this.#parent = parent
+    this.#views = views
+  }
+
+  get bytes(): number {
+    return this.#folder?.bytes ?? 0
+  }
+
+  /** Puts aside what the views hold. The number of parts is that of the first call. */
+  add(views: readonly Asked[], parts: number): void {
+    this.#folder ??= new SpillFolder(this.#parent)
+    if (this.parts === 0) this.parts = parts
+    for (const asked of views) {
+      for (let part = 0; part < this.parts; part++) {
+        this.#file('events', asked, part).append(asked.core.spill(part, this.parts))
+      }
+      asked.core.clear()
+    }
+  }
+
+  load(asked: Asked, part: number): void {
+    asked.core.clear()
+    const file = this.#file('events', asked, part)
+    for (let block = file.next(); block !== undefined; block = file.next()) asked.core.load(block)
+    asked.core.order()
+    this.#folder!.drop(this.#name('events', asked, part))
+  }
+
+  addAnswers(asked: Asked, part: number, { rows, answers }: PlacedAnswers): void {
+    const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength)
+    this.#file('answers', asked, part).append(bytes, answers.statuses, answers.values, answers.text)
+  }
+
+  /** The next batch's answers, of every part. */
+  readAnswers(asked: Asked): PlacedAnswers[] {
+    return Array.from({ length: this.parts }, (_, part) => {
+      const file = this.#file('answers', asked, part)
+      const [rows, statuses, values, text] = [file.next()!, file.next()!, file.next()!, file.next()!]
+      const placed = new Uint32Array(rows.buffer, 0, rows.length >> 2)
+      return { rows: placed, answers: { count: placed.length, statuses, values, text } satisfies Answers }
+    })
+  }
+
+  #file(kind: string, asked: Asked, part: number): BlockFile {
+    return this.#folder!.file(this.#name(kind, asked, part))
+  }
+
+  #name(kind: string, asked: Asked, part: number): string {
+    return `${kind}-${this.#views.indexOf(asked)}-${part}`
+  }
+
+  close(): void {
+    this.#folder?.close()
+  }
+}
+
+function uniqueInputs(inputs: readonly InputColumn[]): InputColumn[] {
+  const unique = new Map<string, InputColumn>()
+  for (const input of inputs) if (!unique.has(input.name)) unique.set(input.name, input)
+  return [...unique.values()]
+}
+
+/** Throws COLUMN_TYPE where a name would stand twice. */
+function checkNames(kept: readonly InputColumn[], asked: readonly Asked[]): void {
+  const features = asked.flatMap(({ plan }) => plan.features.map((feature) => featureColumnName(plan.view, feature)))
+  const names = [...kept.map((input) => input.name), ...features]
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice === undefined) return
+  throw new TilefoldError('COLUMN_TYPE', `cannot name the columns: two of them would be ${JSON.stringify(twice)}`, {
+    column: twice,
+  })
+}
+
+function noEvents(plan: Plan, given: readonly string[]): TilefoldError {
+  return new TilefoldError(
+    'CONFIG_INVALID',
+    `cannot build features of ${plan.view}: there are no events of its source ${JSON.stringify(plan.state.source)}; got ${given.join(', ') || 'none'}`,
+    { view: plan.view, source: plan.state.source },
+  )
+}
