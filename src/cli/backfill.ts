@@ -1,7 +1,7 @@
 /** `tilefold backfill`: files of history into the store, in this machine's threads. */
 import { cpus } from 'node:os'
-import type { Counters } from '../engine/core.ts'
 import { IngestPool } from '../ingest/pool.ts'
+import type { Counters } from '../model/counters.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'

@@ -19,9 +19,19 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./validate.ts')).validate,
   },
   {
+    name: 'estimate',
+    summary: 'say what definitions will take, from a sample: rows, bytes, writes, CPU',
+    load: async () => (await import('./estimate.ts')).estimate,
+  },
+  {
     name: 'backfill',
     summary: 'fold files of history into the store',
     load: async () => (await import('./backfill.ts')).backfillCommand,
+  },
+  {
+    name: 'training-set',
+    summary: 'add features to rows of labels, each as of its own instant',
+    load: async () => (await import('./training-set.ts')).trainingSetCommand,
   },
   {
     name: 'push',
@@ -32,6 +42,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     name: 'run',
     summary: 'fold topics of Kafka as they come, beside any number of others',
     load: async () => (await import('./run.ts')).run,
+  },
+  {
+    name: 'mirror',
+    summary: 'write topics of Kafka to Parquet, each record once',
+    load: async () => (await import('./mirror.ts')).mirror,
   },
   {
     name: 'get',
@@ -54,9 +69,29 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./doctor.ts')).doctor,
   },
   {
+    name: 'dlq',
+    summary: 'count dead letters, and send their records again',
+    load: async () => (await import('./dlq.ts')).dlq,
+  },
+  {
     name: 'inspect',
     summary: 'show the stored rows of an entity, byte by byte if asked',
     load: async () => (await import('./inspect.ts')).inspect,
+  },
+  {
+    name: 'forget',
+    summary: 'erase an entity from the store, and leave it out of every rebuild',
+    load: async () => (await import('./forget.ts')).forget,
+  },
+  {
+    name: 'ledger',
+    summary: 'show which positions were readable when, by lane',
+    load: async () => (await import('./ledger.ts')).ledger,
+  },
+  {
+    name: 'gc',
+    summary: 'list stored states, and delete those that no view names any more',
+    load: async () => (await import('./gc.ts')).gc,
   },
   {
     name: 'config',

@@ -1,5 +1,5 @@
 /** How records ended, view by view: every one that was consumed has one end. */
-import type { Counters } from '../engine/core.ts'
+import type { Counters } from '../model/counters.ts'
 import type { Printer } from './printer.ts'
 import { formatCount, renderTable, type TableColumn } from './table.ts'
 

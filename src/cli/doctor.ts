@@ -10,7 +10,7 @@ import { loadViews } from './views.ts'
 export const doctor: Command = {
   name: 'doctor',
   description: `Looks at Kafka and Redis as the settings name them and says what does not fit: eviction, what a restart of Redis may lose,
-topics that are missing, record times that producers may set, leaders elected unclean. Warnings are things to know;
+clocks that differ, topics that are missing, record times that producers may set, leaders elected unclean. Warnings are things to know;
 a failure is a promise that cannot be kept, and ends the command with 1.`,
   arguments: [],
   options: TOPIC_OPTIONS,
@@ -46,13 +46,13 @@ function host(): Finding {
   return { part: 'host', verdict: 'ok', text: `Node ${process.versions.node}` }
 }
 
-async function ofRedis({ settings }: Call): Promise<Finding[]> {
+async function ofRedis({ settings, terminal }: Call): Promise<Finding[]> {
   const urls = settings.list('redis_url')
   if (urls.length === 0) return []
   const { createRedisStore } = await import('../store/redis.ts')
   const store = createRedisStore({ ...redisOptionsOf(settings), allowEviction: true })
   try {
-    const { version, role, evictionPolicy, persistence, cluster } = await store.checkServer()
+    const { version, role, evictionPolicy, persistence, cluster, clockMs } = await store.checkServer()
     const safe = evictionPolicy === 'noeviction'
     return [
       {
@@ -66,6 +66,7 @@ async function ofRedis({ settings }: Call): Promise<Finding[]> {
         text: `maxmemory-policy ${evictionPolicy ?? 'is not told'}${safe ? '' : ', expected noeviction: rows may vanish without a word'}`,
       },
       { part: 'redis', verdict: persistence.aof ? 'ok' : 'warning', text: persistence.lossWindow },
+      ...(clockMs === undefined ? [] : [ofClock(clockMs - terminal.clock())]),
     ]
   } catch (error) {
     return [{ part: 'redis', verdict: 'failure', text: (error as Error).message }]
@@ -73,6 +74,16 @@ async function ofRedis({ settings }: Call): Promise<Finding[]> {
     await store.close()
   }
 }
+
+/** Rows expire by the server's clock and the watermark stops at ours; a request's default as-of is that of its own machine. */
+function ofClock(aheadMs: number): Finding {
+  const seconds = Math.round(Math.abs(aheadMs) / 1000)
+  if (seconds <= CLOCK_SECONDS_MAX) return { part: 'redis', verdict: 'ok', text: 'its clock and ours agree' }
+  const text = `its clock is ${seconds} s ${aheadMs > 0 ? 'ahead of' : 'behind'} ours: rows expire by it, and live events are folded by ours; do both run NTP?`
+  return { part: 'redis', verdict: 'warning', text }
+}
+
+const CLOCK_SECONDS_MAX = 5
 
 async function ofKafka({ flags, settings }: Call): Promise<Finding[]> {
   if (settings.list('kafka_brokers').length === 0) return []
@@ -105,6 +116,13 @@ function ofTopic({ topic, partitions, config, replicas }: TopicReport): Finding[
       part,
       verdict: 'failure',
       text: 'unclean leader election is on: acknowledged records may be lost and offsets used again',
+    })
+  }
+  if (replicas > 1 && Number(config['min.insync.replicas']) < 2) {
+    findings.push({
+      part,
+      verdict: 'warning',
+      text: 'min.insync.replicas is 1: a record that one broker alone has is acknowledged, and lost with it',
     })
   }
   if (replicas < 2) findings.push({ part, verdict: 'warning', text: 'one replica: a lost disk loses records' })

@@ -43,7 +43,10 @@ function createProgram(terminal: Terminal, run: Run): Parser {
     .version(packageVersion(), '-V, --version', 'print the version')
     .option('-f, --file <file>', 'definitions: YAML, or a module that exports views (tilefold.yaml)')
     .option('--store <dir>', 'directory of the store (.tilefold)')
-    .option('--redis-url <url>', 'Redis in the place of a directory; several nodes of a cluster by comma')
+    .option(
+      '--redis-url <url>',
+      'Redis in the place of a directory; several nodes of a cluster, or Sentinels, by comma',
+    )
     .option('--namespace <name>', "first part of every stored name (the definitions')")
     .option('-o, --output <format>', `form of results and errors: ${FORMATS.join(', ')} (table)`)
     .option('--config <file>', 'settings of this machine (tilefold.config.json, where there is one)')

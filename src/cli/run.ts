@@ -44,6 +44,10 @@ SIGTERM and Ctrl-C finish: what was read is written, the group is left, the proc
     { flags: '--flush-interval <duration>', about: 'events are readable after this when little is going on (5ms)' },
     { flags: '--max-flush-interval <duration>', about: 'and at the latest after this (1s)' },
     { flags: '--memory-budget <bytes>', about: 'tiles that wait for a flush, over all partitions (256MiB)' },
+    {
+      flags: '--ledger <duration>',
+      about: 'how long a lane remembers when which position became readable; not at all unless told',
+    },
     { flags: '--session-timeout <duration>', about: 'a member silent for so long loses its partitions (30s)' },
   ],
   examples: [
@@ -94,6 +98,7 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
       flushMaxMs: settings.durationMs('max_flush_interval'),
       memoryBytes: settings.bytes('memory_budget'),
       idleMs: settings.durationMs('idle_timeout'),
+      ledgerMs: settings.get('ledger') && settings.durationMs('ledger'),
       clock: terminal.clock,
       metrics,
       report: (report) => tell(report, log),
@@ -123,11 +128,10 @@ async function openEndpoint(settings: Settings, exposition: Exposition, job: Str
   const port = settings.whole('metrics_port')
   if (port === undefined) return undefined
   const host = settings.text('host')!
-  const unready = () => {
-    const [first] = job.stopped
-    return first && `log ${first[0]} is stopped: ${first[1].code}`
-  }
-  return startEndpoint({ host, port, exposition, access: new Access(host, settings.text('token')), unready })
+  const unready = () => [...job.stopped.values()][0]?.code
+  const unreadyDetails = () => [...job.stopped].map(([log, { code }]) => `log ${log} is stopped: ${code}`)
+  const access = new Access(host, settings.text('token'))
+  return startEndpoint({ host, port, exposition, access, unready, unreadyDetails })
 }
 
 async function openDeadLetters(

@@ -28,7 +28,7 @@ export function definitionText(proposal: Proposal, schema: string): string {
     `    # filter: ${filterText(aggregations.find((each) => each.column !== undefined)?.column ?? entity)}`,
     ...dedupeLines(eventId),
     '    # Features are named {column}_{op}_{window}: one for each window.',
-    '    # count sum mean min max variance stddev first last',
+    '    # count sum mean min max variance stddev first last bit_or bit_and',
     '    aggregations:',
     ...aggregations.map(({ op, column, as }, i) => {
       const parts = [`op: ${op}`]

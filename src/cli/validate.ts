@@ -57,7 +57,7 @@ async function run({ args, flags, settings, printer, terminal }: Call): Promise<
 }
 
 /** Events per second, from `5/m`. */
-function readRate(text: string): number {
+export function readRate(text: string): number {
   const [, amount, unit] = /^(\d+(?:\.\d+)?)\/(s|m|h|d)$/.exec(text) ?? []
   const seconds = { s: 1, m: 60, h: 3600, d: 86_400 }[unit ?? ''] ?? 0
   const rate = Number(amount) / seconds

@@ -87,3 +87,44 @@ function cellBytes(type: ValueType): number {
   if (type === 'utf8') return 8 + TEXT_BYTES
   return type === 'decimal' ? 16 : 8
 }
+
+// ---- from a sample ---------------------------------------------------------------------------------------------------
+
+/** What rows of a sample were seen to take; where the sample has none of a kind, the bound above stands in. */
+export interface MeasuredBytes {
+  /** Of one raw event of the head. */
+  readonly headEventBytes?: number
+  /** Of one tile, finest level first. */
+  readonly tileBytes: readonly (number | undefined)[]
+}
+
+export interface SteadyRow {
+  readonly headEvents: number
+  readonly headBytes: number
+  readonly tiles: number
+  readonly totalBytes: number
+}
+
+/**
+ * What a row takes in the mean once its entity has been sending at `eventsPerSecond` for as long as tiles are kept. Events come by chance
+ * (Poisson): of a level's tiles, the share 1 - e^(-rate · step) holds one.
+ */
+export function steadyRow(plan: Plan, eventsPerSecond: number, measured: MeasuredBytes): SteadyRow {
+  const { state } = plan
+  const bound = estimateEntity(plan, eventsPerSecond)
+  const runParameters = state.partials.filter((each) => each.kind === 'numeric').length * NUMERIC_PARAM_BYTES
+  let totalBytes = ROW_HEADER_BYTES + state.ladder.length * FRONTIER_BYTES
+  let tiles = 0
+  for (const [level, { stepMs, keepMs }] of state.ladder.entries()) {
+    const held = (keepMs / stepMs) * -Math.expm1((-eventsPerSecond * stepMs) / 1000)
+    tiles += held
+    // A level without a tile has no run: its header comes with the chance that there is one.
+    totalBytes += Math.min(1, held) * (RUN_HEADER_BYTES + runParameters)
+    totalBytes += held * (measured.tileBytes[level] ?? bound.levels[level]!.tileBytes)
+  }
+  const headSeconds = state.head.kind === 'raw' ? (state.head.lengthMs + state.disorderMs) / 1000 : 0
+  const headEvents = headSeconds * eventsPerSecond
+  const eventBytes = measured.headEventBytes ?? RAW_CELLS_AT + cellsBytes(state)
+  const headBytes = headEvents * eventBytes + Math.min(1, headEvents) * RUN_HEADER_BYTES
+  return { headEvents, headBytes, tiles, totalBytes: totalBytes + headBytes }
+}

@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { describe, expect, it } from 'vitest'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
+import { ordersFolder } from '../support/cli-orders.ts'
 import {
   askValues,
   cli,
@@ -20,16 +21,10 @@ import {
   writeIn,
 } from './harness.ts'
 
-const folder = makeFolder()
-const definitions = writeIn(folder, 'tilefold.yaml', ORDERS_YAML)
+const { folder, definitions, newStore } = ordersFolder()
 const orders = makeOrders(300)
 const asOf = '2025-01-03T00:10:00Z'
 const CUSTOMERS = ['ada', 'bob', 'cleo', 'nobody']
-let stores = 0
-
-function newStore(): string {
-  return join(folder, `store-${stores++}`)
-}
 
 function toParquet(rows: ReturnType<typeof makeOrders>): Uint8Array {
   const columnData = [

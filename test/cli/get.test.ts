@@ -1,19 +1,18 @@
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { parse } from 'yaml'
-import { cli, errorOf, expectedValues, makeFolder, makeOrders, ORDERS_YAML, toLines, writeIn } from './harness.ts'
+import { ordersFolder } from '../support/cli-orders.ts'
+import { cli, errorOf, expectedValues, makeOrders } from './harness.ts'
 
-const folder = makeFolder()
-const definitions = writeIn(folder, 'tilefold.yaml', ORDERS_YAML)
-const store = join(folder, 'store')
+const { folder, definitions, newStore, fill } = ordersFolder()
+const store = newStore()
 const orders = makeOrders(300)
 const asOf = '2025-01-03T00:10:00Z'
 const base = ['-f', definitions, '--store', store]
 const FEATURES = ['count_1h', 'count_24h', 'amount_sum_24h', 'items_last_24h']
 
 beforeAll(async () => {
-  const file = writeIn(folder, 'orders.ndjson', toLines(orders))
-  await cli(['backfill', file, ...base, '--threads', '0'])
+  await fill(store, orders)
 })
 
 function get(...args: string[]) {

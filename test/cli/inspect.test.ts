@@ -1,17 +1,16 @@
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
-import { cli, errorOf, makeFolder, makeOrders, ORDERS_YAML, toLines, writeIn } from './harness.ts'
+import { ordersFolder } from '../support/cli-orders.ts'
+import { cli, errorOf, makeOrders, toLines, writeIn } from './harness.ts'
 
-const folder = makeFolder()
-const definitions = writeIn(folder, 'tilefold.yaml', ORDERS_YAML)
-const store = join(folder, 'store')
+const { folder, definitions, newStore, fill } = ordersFolder()
+const store = newStore()
 const orders = makeOrders(300)
 const own = orders.filter((order) => order.customer === 'ada')
 
 beforeAll(async () => {
-  const file = writeIn(folder, 'orders.ndjson', toLines(orders.slice(0, 200)))
-  await cli(['backfill', file, '-f', definitions, '--store', store, '--threads', '0'])
+  await fill(store, orders.slice(0, 200))
   const live = writeIn(folder, 'live.ndjson', toLines(orders.slice(200)))
   await cli(['push', live, '-f', definitions, '--store', store, '--threads', '0'])
 })

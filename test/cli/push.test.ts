@@ -2,6 +2,7 @@ import { appendFileSync, existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
+import { ordersFolder } from '../support/cli-orders.ts'
 import {
   askValues,
   bytesOf,
@@ -17,15 +18,9 @@ import {
   writeIn,
 } from './harness.ts'
 
-const folder = makeFolder()
-const definitions = writeIn(folder, 'tilefold.yaml', ORDERS_YAML)
+const { folder, definitions, newStore } = ordersFolder()
 const orders = makeOrders(120)
 const asOf = '2025-01-01T19:00:00Z'
-let stores = 0
-
-function newStore(): string {
-  return join(folder, `store-${stores++}`)
-}
 
 function push(store: string, args: readonly string[], stdin?: ReturnType<typeof bytesOf>) {
   return cli(['push', ...args, '-f', definitions, '--store', store, '--threads', '0', '-o', 'json'], { stdin })

@@ -2,10 +2,10 @@ import { describe, expect, it } from 'vitest'
 import { compileView } from '../../src/define/compile.ts'
 import { estimateEntity } from '../../src/define/estimate.ts'
 import { parseDefinitions } from '../../src/define/yaml.ts'
-import { cli, errorOf, makeFolder, makeOrders, ORDERS_YAML, toLines, writeIn } from './harness.ts'
+import { ordersFolder } from '../support/cli-orders.ts'
+import { cli, errorOf, makeOrders, ORDERS_YAML, toLines, writeIn } from './harness.ts'
 
-const folder = makeFolder()
-const definitions = writeIn(folder, 'tilefold.yaml', ORDERS_YAML)
+const { folder, definitions } = ordersFolder()
 const plan = await compileView(parseDefinitions(ORDERS_YAML, 'tilefold.yaml').views[0]!)
 
 describe('tilefold validate', () => {
