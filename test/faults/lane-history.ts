@@ -28,25 +28,21 @@ interface World {
   isCalm: boolean
 }
 
-/** One process that runs an owner: it goes on by one step when its `turn` is called. */
+/** One process that runs an owner. Its calls wait in the order in which they were made, as on one connection; a step lets one go on. */
 class Process {
-  turn: (() => void) | undefined
+  readonly turns: (() => void)[] = []
   hasEnded = false
   wakesAt = 0
 
   async wait(world: World): Promise<void> {
     if (world.isCalm) return
-    await new Promise<void>((resolve) => {
-      this.turn = resolve
-    })
+    await new Promise<void>((resolve) => this.turns.push(resolve))
   }
 
   /** Lets it run until it waits again, or has ended. */
   async step(): Promise<void> {
-    const { turn } = this
-    this.turn = undefined
-    turn?.()
-    while (this.turn === undefined && !this.hasEnded) await undefined
+    this.turns.shift()?.()
+    while (this.turns.length === 0 && !this.hasEnded) await undefined
   }
 }
 
