@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { TilefoldError } from '../model/errors.ts'
 import { SentMarks } from './dead-letter-marks.ts'
 import { type LetterBatch, type LetterLog, letterOf, type ReadLetter } from './dead-letter-reader.ts'
-import { type Admin, createKafkaClient, isFinal, type KafkaOptions, logUnavailable } from './kafka.ts'
+import { type Admin, isFinal, KafkaClient, type KafkaOptions, logUnavailable } from './kafka.ts'
 import { createKafkaConsumer } from './kafka-consumer.ts'
 import type { StreamConsumer, StreamMessage } from './stream.ts'
 
@@ -58,7 +58,8 @@ class LetterTopic implements LetterLog {
 
   async read(take: (batch: LetterBatch) => Promise<void>, signal?: AbortSignal): Promise<readonly string[]> {
     const { kafka, topic, groupId, isRedrive } = this.#options
-    const admin = createKafkaClient(kafka).admin()
+    const client = new KafkaClient(kafka)
+    const admin = client.admin()
     try {
       await admin.connect()
       const partitions = await this.#partitions(admin)
@@ -101,6 +102,7 @@ class LetterTopic implements LetterLog {
       throw logUnavailable(`read dead letters of topic ${JSON.stringify(topic)}`, kafka, error)
     } finally {
       await admin.disconnect().catch(() => {})
+      client.end()
     }
   }
 

@@ -22,13 +22,13 @@ import { TilefoldError } from '../model/errors.ts'
 import {
   type Admin,
   type Consumer,
-  createKafkaClient,
   type EachBatchPayload,
   isFinal,
-  type Kafka,
+  KafkaClient,
   type KafkaLogEntry,
   type KafkaOptions,
   logUnavailable,
+  tryForAWhile,
 } from './kafka.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler } from './stream.ts'
 
@@ -58,7 +58,6 @@ const FETCH_WAIT_MS = 250
 const CONCURRENCY = 16
 const REOPEN_DELAY_MS = 250
 const REOPEN_DELAY_MAX_MS = 10_000
-const FIRST_ATTEMPTS = 8
 
 export function createKafkaConsumer(options: KafkaConsumerOptions): StreamConsumer {
   return new KafkaConsumer(options)
@@ -86,7 +85,7 @@ const TOPIC_RESOURCE = 2
 class KafkaConsumer implements StreamConsumer {
   readonly ended: Promise<never>
   readonly #options: KafkaConsumerOptions
-  readonly #client: Kafka
+  readonly #client: KafkaClient
   readonly #admin: Admin
   readonly #held = new Map<string, Held>()
   /** Deliveries of partitions that went away, by key: who gets one back waits for them. */
@@ -101,7 +100,7 @@ class KafkaConsumer implements StreamConsumer {
 
   constructor(options: KafkaConsumerOptions) {
     this.#options = options
-    this.#client = createKafkaClient({ ...options, log: (entry) => this.#onLog(entry) })
+    this.#client = new KafkaClient({ ...options, log: (entry) => this.#onLog(entry) })
     this.#admin = this.#client.admin()
     this.ended = new Promise((_, reject) => {
       this.#end = reject
@@ -114,7 +113,10 @@ class KafkaConsumer implements StreamConsumer {
     try {
       await this.#admin.connect()
       await this.#findTopics()
-      await this.#openAtFirst()
+      await tryForAWhile(
+        () => this.#open(),
+        () => this.#stopping,
+      )
     } catch (error) {
       await this.stop()
       throw logUnavailable(`join group ${JSON.stringify(this.#options.groupId)}`, this.#options, error)
@@ -149,6 +151,7 @@ class KafkaConsumer implements StreamConsumer {
     await this.#revoking
     this.#held.clear()
     await this.#admin.disconnect().catch(() => {})
+    this.#client.end()
   }
 
   async #findTopics(): Promise<void> {
@@ -159,19 +162,6 @@ class KafkaConsumer implements StreamConsumer {
   }
 
   // ---- the client: one until it crashes, then another ------------------------------------------------------------------
-
-  /** A coordinator that has just come up or moved refuses joins for a moment, and kafkajs takes its word for final. */
-  async #openAtFirst(): Promise<void> {
-    for (let attempt = 1; ; attempt++) {
-      try {
-        await this.#open()
-        return
-      } catch (error) {
-        if (attempt === FIRST_ATTEMPTS || this.#stopping || isFinal(error)) throw error
-        await sleep(REOPEN_DELAY_MS * attempt)
-      }
-    }
-  }
 
   #open(): Promise<void> {
     this.#opening = this.#join()

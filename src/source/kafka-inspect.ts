@@ -1,5 +1,5 @@
 /** What a cluster says about itself and its topics: for reports, not for the walk. */
-import { type Admin, createKafkaClient, type KafkaOptions, logUnavailable } from './kafka.ts'
+import { type Admin, KafkaClient, type KafkaOptions, logUnavailable, tryForAWhile } from './kafka.ts'
 
 export interface PartitionEnds {
   readonly partition: number
@@ -40,7 +40,8 @@ export async function inspectKafka(
   topics: readonly string[],
   groupId: string,
 ): Promise<KafkaReport> {
-  const admin = createKafkaClient(options).admin()
+  const client = new KafkaClient(options)
+  const admin = client.admin()
   try {
     await admin.connect()
     const { brokers } = await admin.describeCluster()
@@ -49,7 +50,7 @@ export async function inspectKafka(
     for (const topic of topics) {
       reports.push(
         existing.has(topic)
-          ? await inspectTopic(admin, topic, groupId)
+          ? await tryForAWhile(() => inspectTopic(admin, topic, groupId))
           : { topic, partitions: undefined, config: {}, replicas: 0 },
       )
     }
@@ -58,6 +59,7 @@ export async function inspectKafka(
     throw logUnavailable('inspect Kafka', options, error)
   } finally {
     await admin.disconnect().catch(() => {})
+    client.end()
   }
 }
 

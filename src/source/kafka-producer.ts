@@ -11,9 +11,8 @@
  */
 import { TilefoldError } from '../model/errors.ts'
 import {
-  createKafkaClient,
   type IHeaders,
-  type Kafka,
+  KafkaClient,
   type KafkaOptions,
   logUnavailable,
   type Producer,
@@ -46,7 +45,7 @@ export function createKafkaProducer(options: KafkaOptions): KafkaProducer {
 
 class IdempotentProducer implements KafkaProducer {
   readonly #options: KafkaOptions
-  readonly #client: Kafka
+  readonly #client: KafkaClient
   /** Ends of the calls under way, by partition. */
   readonly #ends = new Map<string, Promise<unknown>>()
   #current: Promise<Producer> | undefined
@@ -55,7 +54,7 @@ class IdempotentProducer implements KafkaProducer {
 
   constructor(options: KafkaOptions) {
     this.#options = options
-    this.#client = createKafkaClient(options)
+    this.#client = new KafkaClient(options)
   }
 
   async partitions(topic: string): Promise<number> {
@@ -88,6 +87,7 @@ class IdempotentProducer implements KafkaProducer {
     while (this.#ends.size > 0) await Promise.all(this.#ends.values())
     this.#retire(this.#current)
     await Promise.all(this.#retired.map(async (producer) => (await producer).disconnect()).map(leave))
+    this.#client.end()
   }
 
   async #send(topic: string, partition: number, messages: readonly OutgoingMessage[]): Promise<number> {

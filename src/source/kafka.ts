@@ -3,11 +3,13 @@
  *
  * kafkajs logs a lot and warns on its own; its logger goes to `log`, its two warnings that nobody can act on stay away.
  */
-import kafkajs, { type Kafka, type logLevel as LogLevel, type SASLOptions } from 'kafkajs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import kafkajs, { type logLevel as LogLevel, type SASLOptions } from 'kafkajs'
 import { TilefoldError } from '../model/errors.ts'
 import { kafkaCodecs } from './kafka-codecs.ts'
+import { KafkaSockets } from './kafka-sockets.ts'
 
-export type { Admin, Consumer, EachBatchPayload, IHeaders, Kafka, Producer, RecordMetadata } from 'kafkajs'
+export type { Admin, Consumer, EachBatchPayload, IHeaders, Producer, RecordMetadata } from 'kafkajs'
 
 export interface KafkaOptions {
   /** `host:port` of some brokers; they name the others. */
@@ -46,25 +48,38 @@ const REQUEST_TIMEOUT_MS = 30_000
 /** Some ten seconds in all: enough for a leader's move; what takes longer is for the caller to try again. */
 const RETRY = { initialRetryTime: 100, maxRetryTime: 2_000, retries: 7 }
 
-/** A client; nothing is connected yet. */
-export function createKafkaClient(options: KafkaOptions): Kafka {
-  silenceWarnings()
-  for (const [type, codec] of kafkaCodecs()) kafkajs.CompressionCodecs[type as 2] = () => codec
-  return new kafkajs.Kafka({
-    clientId: options.clientId ?? 'tilefold',
-    brokers: [...options.brokers],
-    ssl: tlsOf(options.tls),
-    sasl: options.sasl as SASLOptions | undefined,
-    connectionTimeout: CONNECT_TIMEOUT_MS,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    enforceRequestTimeout: true,
-    retry: RETRY,
-    logLevel: kafkajs.logLevel.INFO,
-    logCreator: () => (entry) => {
-      const { message, timestamp, ...facts } = entry.log
-      options.log?.({ level: levelOf(entry.level), message: `${entry.namespace}: ${message}`, facts })
-    },
-  })
+/** Nothing is connected yet. */
+export class KafkaClient extends kafkajs.Kafka {
+  readonly #sockets: KafkaSockets
+
+  constructor(options: KafkaOptions) {
+    silenceWarnings()
+    for (const [type, codec] of kafkaCodecs()) kafkajs.CompressionCodecs[type as 2] = () => codec
+    const sockets = new KafkaSockets()
+    super({
+      clientId: options.clientId ?? 'tilefold',
+      brokers: [...options.brokers],
+      ssl: tlsOf(options.tls),
+      sasl: options.sasl as SASLOptions | undefined,
+      connectionTimeout: CONNECT_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      enforceRequestTimeout: true,
+      retry: RETRY,
+      socketFactory: sockets.create,
+      logLevel: kafkajs.logLevel.INFO,
+      logCreator: () => (entry) => {
+        if (sockets.hasEnded) return
+        const { message, timestamp, ...facts } = entry.log
+        options.log?.({ level: levelOf(entry.level), message: `${entry.namespace}: ${message}`, facts })
+      },
+    })
+    this.#sockets = sockets
+  }
+
+  /** Cuts what its consumers, producers and admins have left open after they were disconnected. */
+  end(): void {
+    this.#sockets.end()
+  }
 }
 
 function tlsOf(tls: KafkaOptions['tls']) {
@@ -76,6 +91,21 @@ function levelOf(level: LogLevel): KafkaLogEntry['level'] {
   if (level === kafkajs.logLevel.ERROR) return 'error'
   if (level === kafkajs.logLevel.WARN) return 'warn'
   return level === kafkajs.logLevel.INFO ? 'info' : 'debug'
+}
+
+const ATTEMPTS = 8
+const ATTEMPT_DELAY_MS = 250
+
+/** A coordinator that has just come up or moved refuses for a moment, and kafkajs takes its word for final. */
+export async function tryForAWhile<T>(act: () => Promise<T>, isOver: () => boolean = () => false): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await act()
+    } catch (error) {
+      if (attempt === ATTEMPTS || isOver() || isFinal(error)) throw error
+      await sleep(ATTEMPT_DELAY_MS * attempt)
+    }
+  }
 }
 
 // ---- what went wrong ---------------------------------------------------------------------------------------------------

@@ -97,9 +97,11 @@ export class Pipeline {
     }
   }
 
-  async exitOf({ child }: Worker): Promise<number | string | null> {
-    if (child.exitCode !== null || child.signalCode !== null) return child.exitCode ?? child.signalCode
-    return new Promise((resolved) => child.once('exit', (code, signal) => resolved(code ?? signal)))
+  async exitOf({ child, log }: Worker, seconds = 60): Promise<number | string | null> {
+    for (const until = Date.now() + seconds * 1000; Date.now() < until; await sleep(50)) {
+      if (child.exitCode !== null || child.signalCode !== null) return child.exitCode ?? child.signalCode
+    }
+    throw new Error(`the worker did not end within ${seconds} s; it said:\n${log().slice(-6_000)}`)
   }
 
   async logged(worker: Worker, text: string, seconds = 60): Promise<void> {
