@@ -17,7 +17,7 @@ export function kafkaOptionsOf(settings: Settings, log?: KafkaOptions['log']): K
   return {
     brokers,
     clientId: settings.text('kafka_client_id'),
-    tls: settings.isOn('kafka_tls'),
+    tls: settings.certificates('kafka') ?? settings.isOn('kafka_tls'),
     ...(log === undefined ? {} : { log }),
     ...(username === undefined
       ? {}

@@ -47,6 +47,9 @@ export const KINDS = {
   redis_sentinel_password: { about: 'password of the Sentinels', secret: 'whole' },
   redis_sentinel_password_file: { about: 'file that holds redis_sentinel_password', isPath: true },
   redis_tls: { about: 'TLS to Redis, also where the address says redis://', fallback: 'false', form: 'switch' },
+  redis_tls_ca: { about: "file of certificates (PEM) that sign Redis's; implies TLS", isPath: true },
+  redis_tls_cert: { about: 'file of our certificate (PEM), where Redis asks for one', isPath: true },
+  redis_tls_key: { about: "file of that certificate's key (PEM)", isPath: true },
   redis_cluster: { about: 'the address is of a node of a cluster', fallback: 'false', form: 'switch' },
 
   // Kafka
@@ -54,6 +57,9 @@ export const KINDS = {
   kafka_group: { about: 'consumer group; tilefold-<namespace> unless told' },
   kafka_client_id: { about: 'name that brokers log', fallback: 'tilefold' },
   kafka_tls: { about: 'TLS to Kafka', fallback: 'false', form: 'switch' },
+  kafka_tls_ca: { about: "file of certificates (PEM) that sign the brokers'; implies TLS", isPath: true },
+  kafka_tls_cert: { about: 'file of our certificate (PEM), where brokers ask for one', isPath: true },
+  kafka_tls_key: { about: "file of that certificate's key (PEM)", isPath: true },
   kafka_sasl_mechanism: { about: 'how the user is shown; plain where there is a user', choices: SASL_MECHANISMS },
   kafka_username: { about: 'SASL user' },
   kafka_password: { about: 'password of the SASL user', secret: 'whole' },

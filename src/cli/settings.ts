@@ -24,6 +24,13 @@ export interface Setting {
   readonly rank: (typeof RANKS)[number]
 }
 
+/** PEM each. */
+export interface Certificates {
+  readonly ca?: string
+  readonly cert?: string
+  readonly key?: string
+}
+
 /** First come first served. */
 const RANKS = ['flag', 'env', 'config', 'default'] as const
 
@@ -74,7 +81,7 @@ export class Settings {
     const file = fileSetting && this.#find(fileSetting)
     if (file === undefined) return own
     if (own !== undefined && RANKS.indexOf(own.rank) <= RANKS.indexOf(file.rank)) return own
-    return { ...file, text: readSecret(name, file) }
+    return { ...file, text: readNamed(name, file) }
   }
 
   text(name: SettingName): string | undefined {
@@ -104,6 +111,24 @@ export class Settings {
   ratio(name: SettingName): number {
     const { text, from } = this.get(name)!
     return readRatio(text, from)
+  }
+
+  /** What stands in the file that the setting names. Throws CONFIG_INVALID: it can't be read, or is empty. */
+  fileText(name: SettingName): string | undefined {
+    const setting = this.get(name)
+    return setting && readNamed(name, setting)
+  }
+
+  /** Certificates of `redis` or `kafka`; undefined where none is named. */
+  certificates(server: 'redis' | 'kafka'): Certificates | undefined {
+    const [ca, cert, key] = (['ca', 'cert', 'key'] as const).map((part) => this.fileText(`${server}_tls_${part}`))
+    if (ca === undefined && cert === undefined && key === undefined) return undefined
+    if ((cert === undefined) !== (key === undefined)) {
+      const [there, missing] = cert === undefined ? ['key', 'cert'] : ['cert', 'key']
+      const from = this.get(`${server}_tls_${there}` as SettingName)!.from
+      throw new TilefoldError('CONFIG_INVALID', `cannot use ${from}: it needs ${server}_tls_${missing} beside it`)
+    }
+    return { ...(ca && { ca }), ...(cert && { cert, key }) }
   }
 
   /** Of a setting that has a default; a flag without a value is on. */
@@ -169,16 +194,16 @@ export function variableOf(name: SettingName): string {
   return `TILEFOLD_${name.toUpperCase()}`
 }
 
-function readSecret(name: SettingName, { text: file, from }: Setting): string {
+function readNamed(name: SettingName, { text: file, from }: Setting): string {
   const thing = name.replaceAll('_', ' ')
-  let secret: string
+  let text: string
   try {
-    secret = readFileSync(file, 'utf8').trim()
+    text = readFileSync(file, 'utf8').trim()
   } catch (error) {
     const { message } = error as Error
     throw new TilefoldError('CONFIG_INVALID', `cannot read the ${thing} that ${from} names: ${message}`, { file })
   }
-  if (secret !== '') return secret
+  if (text !== '') return text
   throw new TilefoldError('CONFIG_INVALID', `cannot use the ${thing} that ${from} names: ${file} is empty`, { file })
 }
 

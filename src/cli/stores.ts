@@ -53,7 +53,7 @@ export function redisOptionsOf(settings: Settings): RedisStoreOptions {
     sentinelPassword: settings.text('redis_sentinel_password'),
     username: settings.text('redis_username'),
     password: settings.text('redis_password'),
-    tls: settings.isOn('redis_tls') ? {} : undefined,
+    tls: settings.certificates('redis') ?? (settings.isOn('redis_tls') ? {} : undefined),
   }
 }
 

@@ -106,6 +106,26 @@ describe('a setting of a form', () => {
   })
 })
 
+describe('certificates', () => {
+  const ca = writeIn(folder, 'ca.pem', 'the authority\n')
+  const cert = writeIn(folder, 'own.pem', 'our own')
+  const key = writeIn(folder, 'own.key', 'its key')
+
+  it.each(['redis', 'kafka'] as const)('of %s are read from their files', async (server) => {
+    const variable = (part: string) => `TILEFOLD_${server.toUpperCase()}_TLS_${part}`
+    const open = (env: Record<string, string>) => Settings.open({}, env)
+    expect((await open({})).certificates(server)).toBeUndefined()
+    expect((await open({ [variable('CA')]: ca })).certificates(server)).toEqual({ ca: 'the authority' })
+    const all = { [variable('CA')]: ca, [variable('CERT')]: cert, [variable('KEY')]: key }
+    const expected = { ca: 'the authority', cert: 'our own', key: 'its key' }
+    expect((await open(all)).certificates(server)).toEqual(expected)
+    const half = await open({ [variable('KEY')]: key })
+    expect(() => half.certificates(server)).toThrow(`cannot use ${variable('KEY')}: it needs ${server}_tls_cert`)
+    const nowhere = await open({ [variable('CA')]: join(folder, 'nowhere.pem') })
+    expect(() => nowhere.certificates(server)).toThrow(`cannot read the ${server} tls ca that ${variable('CA')} names`)
+  })
+})
+
 describe('a secret', () => {
   const secrets = SETTING_NAMES.filter((name) => kindOf(name).secret !== undefined)
 
