@@ -34,6 +34,7 @@ export async function startWorker(settings: WorkerSettings, store: Store, onlook
     store,
     namespace,
     decoder: createJsonDecoder,
+    onStored: (_topic, partition, position) => onlooker.onStored?.(partition, position),
     report: ({ level, event, log, message }) => {
       if (level !== 'info') console.error(`worker: ${log} ${event}: ${message}`)
     },
@@ -42,7 +43,7 @@ export async function startWorker(settings: WorkerSettings, store: Store, onlook
   return job
 }
 
-function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded, onStored }: Onlooker): StreamConsumer {
+function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded }: Onlooker): StreamConsumer {
   return {
     ended: inner.ended,
     start: (handler) =>
@@ -59,10 +60,7 @@ function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded, onStore
         },
         revoked: (partitions) => handler.revoked(partitions),
       }),
-    commit(topic, partition, position, metadata) {
-      onStored?.(partition, position)
-      return inner.commit(topic, partition, position, metadata)
-    },
+    commit: (topic, partition, position, metadata) => inner.commit(topic, partition, position, metadata),
     restart: (topic, partition, delayMs) => inner.restart(topic, partition, delayMs),
     stop: () => inner.stop(),
   }

@@ -23,6 +23,7 @@ import { openGeneration } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
 import type { Store } from '../store/port.ts'
+import { Commits } from './commits.ts'
 import { type PartitionOptions, PartitionRun } from './partition.ts'
 
 export interface StreamJobOptions {
@@ -48,6 +49,8 @@ export interface StreamJobOptions {
   readonly ledgerMs?: number | undefined
   /** A partition without events for so long lets its watermark follow the clock; 60,000 ms unless told. */
   readonly idleMs?: number
+  /** Everything of the partition before `position` can be read. */
+  readonly onStored?: (topic: string, partition: number, position: number) => void
   readonly clock?: () => number
   readonly metrics?: WorkerMetrics
   readonly report?: (report: StreamReport) => void
@@ -63,6 +66,7 @@ export interface StreamReport {
 }
 
 const TICK_MS = 3_000
+const COMMIT_EVERY_MS = 1_000
 /** Of the memory budget: less is not worth meeting every entity anew. */
 const SPARE_SHARE_MIN = 1 / 16
 const FENCED_DELAY_MS = 5_000
@@ -80,7 +84,7 @@ export class StreamJob implements StreamHandler {
   readonly #runs = new Map<string, PartitionRun>()
   readonly #failures = new Map<string, number>()
   readonly #stopped = new Map<string, TilefoldError>()
-  readonly #commits = new Set<Promise<void>>()
+  readonly #commits = new Commits(COMMIT_EVERY_MS)
   #ticker: NodeJS.Timeout | undefined
   #ticking = false
 
@@ -131,7 +135,7 @@ export class StreamJob implements StreamHandler {
     clearInterval(this.#ticker)
     // Before the group is left, so that it hears how far we came; what comes in meanwhile is written at the end.
     await Promise.allSettled([...this.#runs.values()].map((run) => run.flush()))
-    await Promise.allSettled(this.#commits)
+    await this.#commits.settle()
     await this.#options.consumer.stop()
     const runs = [...this.#runs.values()]
     this.#runs.clear()
@@ -249,9 +253,8 @@ export class StreamJob implements StreamHandler {
     if (this.#runs.get(run.log) !== run) return
     const states = [...new Set(run.handles.map(({ spec }) => `${spec.stateHash}/${spec.generation}`))]
     const metadata = `${this.#options.namespace} ${states.join(' ')}`
-    const commit = this.#options.consumer.commit(run.topic, run.partition, position, metadata)
-    this.#commits.add(commit)
-    void commit.catch(() => {}).finally(() => this.#commits.delete(commit))
+    this.#commits.add(run.log, () => this.#options.consumer.commit(run.topic, run.partition, position, metadata))
+    this.#options.onStored?.(run.topic, run.partition, position)
   }
 
   /** `run`: the one that failed; a newer one has nothing to do with it. */
@@ -281,6 +284,7 @@ export class StreamJob implements StreamHandler {
     const run = this.#runs.get(name)
     if (run === undefined) return
     this.#runs.delete(name)
+    this.#commits.drop(name)
     this.#countLanes()
     // Best effort: the next owner replays what isn't written.
     await run.close(flush).catch(() => {})
