@@ -29,6 +29,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./backfill.ts')).backfillCommand,
   },
   {
+    name: 'rebuild',
+    summary: 'write the lanes of mirrored topics anew; the stream goes on where the mirror ends',
+    load: async () => (await import('./rebuild.ts')).rebuildCommand,
+  },
+  {
     name: 'training-set',
     summary: 'add features to rows of labels, each as of its own instant',
     load: async () => (await import('./training-set.ts')).trainingSetCommand,

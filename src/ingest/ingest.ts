@@ -187,9 +187,12 @@ export class Ingest {
     })
   }
 
-  /** Writes everything folded so far; resolves to the applied position. */
-  flush(): Promise<number> {
-    return this.#inTurn(() => this.#flush())
+  /**
+   * Writes everything folded so far; resolves to the applied position. `isLast`: with a checkpoint there in any case, so that another
+   * process can go on without a look at anything before.
+   */
+  flush(isLast = false): Promise<number> {
+    return this.#inTurn(() => this.#flush(undefined, isLast))
   }
 
   /** Moves the watermark to `ms`: an idle log, or the end of history. What it closes is written with each row's next flush. */
@@ -231,11 +234,12 @@ export class Ingest {
     if (lanes.size > 0) await this.#flush(lanes)
   }
 
-  async #flush(forced?: ReadonlySet<number>): Promise<number> {
+  async #flush(forced?: ReadonlySet<number>, isLast = false): Promise<number> {
     // Without dedupe a checkpoint is a hundred bytes; with it, it holds every id within the horizon.
     const nowMs = this.#options.clock()
-    const isDue = !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
-    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, forced)
+    const isDue = isLast || !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
+    const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
+    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, lanes)
     this.#written.rows += rows
     this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs

@@ -9,7 +9,7 @@ import type { SideRecord } from './side.ts'
 export type Call =
   | { readonly op: 'open'; readonly handle: number; readonly spec: IngestSpec; readonly nonce: string }
   | { readonly op: 'push'; readonly handle: number; readonly batch: PackedBatch; readonly hash?: string }
-  | { readonly op: 'flush'; readonly handle: number }
+  | { readonly op: 'flush'; readonly handle: number; readonly isLast: boolean }
   | { readonly op: 'advance'; readonly handle: number; readonly ms: number }
   | { readonly op: 'check'; readonly handle: number }
   | { readonly op: 'renew'; readonly handle: number }

@@ -40,8 +40,8 @@ export interface IngestHandle {
   readonly status: IngestStatus
   /** Resolves when the batch is folded. `hash`: of its last record. */
   push(batch: PoolBatch, hash?: string): Promise<void>
-  /** Resolves to the applied position. */
-  flush(): Promise<number>
+  /** Resolves to the applied position. `isLast`: another process goes on right there. */
+  flush(isLast?: boolean): Promise<number>
   advance(ms: number): Promise<void>
   check(): Promise<void>
   /** Forgets resident entities, to give memory back; nothing happens while something waits for a flush. */
@@ -132,8 +132,8 @@ class LocalHandle implements IngestHandle {
     return this.#ingest.push((batch as { local: ColumnBatch }).local, hash)
   }
 
-  flush(): Promise<number> {
-    return this.#ingest.flush()
+  flush(isLast?: boolean): Promise<number> {
+    return this.#ingest.flush(isLast)
   }
 
   advance(ms: number): Promise<void> {
@@ -253,8 +253,8 @@ class ThreadHandle implements IngestHandle {
     return this.#call({ op: 'push', handle: this.#handle, batch: (batch as { packed: PackedBatch }).packed, hash })
   }
 
-  async flush(): Promise<number> {
-    await this.#call({ op: 'flush', handle: this.#handle })
+  async flush(isLast = false): Promise<number> {
+    await this.#call({ op: 'flush', handle: this.#handle, isLast })
     return this.#status.applied
   }
 

@@ -39,7 +39,7 @@ async function perform(request: Request): Promise<IngestStatus | undefined> {
   const ingest = ingests.get(request.handle)
   if (!ingest) throw new TilefoldError('ENGINE_CLOSED', `cannot ${request.op}: the ingest was dropped`)
   if (request.op === 'push') await ingest.push(unpackBatch(request.batch), request.hash)
-  else if (request.op === 'flush') await ingest.flush()
+  else if (request.op === 'flush') await ingest.flush(request.isLast)
   else if (request.op === 'advance') await ingest.advance(request.ms)
   else if (request.op === 'check') await ingest.check()
   else if (request.op === 'renew') await ingest.renew()
