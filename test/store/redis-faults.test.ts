@@ -276,8 +276,11 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
       proxy.onReply = random.chance(0.3) ? () => (random.chance(0.5) ? 'cut' : 'pass') : undefined
       if (random.chance(0.2)) void server.client.script('FLUSH')
     }, 15)
+    let writes = 0
     try {
-      for (let i = 0; i < 150; i++) {
+      // A fast machine is done before the weather has changed.
+      for (; writes < 150 || proxy.connections <= 5; writes++) {
+        const i = writes
         const rows = [rowOf('k', i, i % 256), rowOf(`k${i}`, i, 1)]
         const [written, read] = await Promise.all([
           store.write(LANE, token, i, { rows, flushingTo: i }),
@@ -290,7 +293,6 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
       clearInterval(weather)
       proxy.onReply = undefined
     }
-    expect(await store.readLane(LANE)).toMatchObject({ sequence: 150, flushingTo: 149 })
-    expect(proxy.connections).toBeGreaterThan(5)
+    expect(await store.readLane(LANE)).toMatchObject({ sequence: writes, flushingTo: writes - 1 })
   })
 })
