@@ -2,7 +2,7 @@
  * `tilefold mirror` against a real broker: killed at every kind of moment, every committed record is in one file once, and
  * a replay of the files is a replay of the topic.
  *
- * TILEFOLD_KILLS draws more kills (6 unless told), TILEFOLD_SEED other ones.
+ * TILEFOLD_KILLS draws more kills (3 unless told), TILEFOLD_SEED other ones.
  */
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, symlinkSync } from 'node:fs'
@@ -19,7 +19,7 @@ import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
 import { seededRandom } from '../support/random.ts'
 import { cli, ended, makeFolder, root, spawnCli, writeIn } from './harness.ts'
 
-const KILLS = Number(process.env.TILEFOLD_KILLS ?? 6)
+const KILLS = Number(process.env.TILEFOLD_KILLS ?? 3)
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const PARTITIONS = 2
 

@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { partitionHash } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
+import { createLmdbStore } from '../../src/store/lmdb.ts'
 import type { Store } from '../../src/store/port.ts'
 import { createRedisStore } from '../../src/store/redis.ts'
 import type { KafkaCluster } from '../support/kafka.ts'
@@ -38,19 +39,28 @@ export class Pipeline {
   readonly folder = mkdtempSync(join(tmpdir(), 'tilefold-pipeline-'))
   readonly kafka: KafkaCluster
   readonly redisUrls: readonly string[]
-  readonly store: Store
+  /** Of an embedded store, in the place of Redis. */
+  readonly directory: string | undefined
+  readonly #store: Store | undefined
   readonly #workers = new Set<Worker>()
   #started = 0
 
+  /** Into Redis, or with no address into a directory. */
   constructor(kafka: KafkaCluster, redisUrls: readonly string[]) {
     this.kafka = kafka
     this.redisUrls = redisUrls
-    this.store = createRedisStore({ urls: redisUrls, ...(redisUrls.length > 1 ? { mode: 'cluster' } : {}) })
+    if (redisUrls.length === 0) this.directory = join(this.folder, 'store')
+    else this.#store = createRedisStore({ urls: redisUrls, ...(redisUrls.length > 1 ? { mode: 'cluster' } : {}) })
+  }
+
+  /** Where the rows are, of Redis. */
+  get store(): Store {
+    return this.#store!
   }
 
   async close(): Promise<void> {
     for (const { child } of this.#workers) child.kill('SIGKILL')
-    await this.store.close()
+    await this.#store?.close()
     rmSync(this.folder, { recursive: true, force: true })
   }
 
@@ -59,13 +69,19 @@ export class Pipeline {
     return { topic, namespace: freshNamespace(), plan: await paymentsView(topic), partitions }
   }
 
-  start({ topic, namespace }: Stream, ...flags: string[]): Worker {
+  start(stream: Stream, ...flags: string[]): Worker {
+    const brokers = ['--kafka-brokers', this.kafka.brokers.join(','), '--kafka-group', stream.namespace]
+    return this.spawn(stream, 'run', '--session-timeout', '6s', ...brokers, ...flags)
+  }
+
+  /** Any command about the stream, against its store. */
+  spawn({ topic, namespace }: Stream, command: string, ...flags: string[]): Worker {
     const home = join(this.folder, `home-${this.#started++}`)
     mkdirSync(home)
-    const args = ['run', '--file', this.definitionOf(topic), '--namespace', namespace, '--session-timeout', '6s']
-    const where = ['--kafka-brokers', this.kafka.brokers.join(','), '--redis-url', this.redisUrls.join(',')]
+    const args = [command, '--file', this.definitionOf(topic), '--namespace', namespace]
+    const where = this.directory ? ['--store', this.directory] : ['--redis-url', this.redisUrls.join(',')]
     // A flag of the caller's comes last and wins.
-    const child = spawn(process.execPath, [BIN, ...args, ...where, '--kafka-group', namespace, ...flags], {
+    const child = spawn(process.execPath, [BIN, ...args, ...where, ...flags], {
       cwd: home,
       stdio: ['ignore', 'pipe', 'pipe'],
       env: {
@@ -180,8 +196,16 @@ export class Pipeline {
 
   /** Cards whose rows differ now; all of them where the store cannot be read. */
   async wrong({ plan, namespace }: Stream, expected: ReadonlyMap<string, string>): Promise<string[]> {
-    const rows = await storedRows(this.store, plan, namespace).catch(() => new Map<string, string>())
-    return differences(rows, expected)
+    let store = this.#store
+    try {
+      // Its worker may not have made it yet.
+      store ??= createLmdbStore({ path: this.directory!, readOnly: true })
+      return differences(await storedRows(store, plan, namespace), expected)
+    } catch {
+      return [...expected.keys()]
+    } finally {
+      if (store !== this.#store) await store?.close()
+    }
   }
 }
 
