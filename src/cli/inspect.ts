@@ -8,12 +8,12 @@ import { formatDuration } from '../model/time.ts'
 import { type GenerationLayout, lanesOfEntity, type ViewLayout } from '../model/view-layout.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import { targetOf } from '../serve/target.ts'
-import { createLmdbStore } from '../store/lmdb.ts'
 import type { LaneName, Store } from '../store/port.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_FAILURE, EXIT_OK } from './command.ts'
 import { parseEntity } from './entity-args.ts'
 import { rowTable, sizeTable } from './row-table.ts'
+import { openStore } from './stores.ts'
 import { formatTime } from './table.ts'
 import { loadViews } from './views.ts'
 
@@ -51,7 +51,7 @@ async function run({ args, flags, settings, printer }: Call): Promise<number> {
     parts.map((part) => given[part.name]),
   )
 
-  const store = createLmdbStore({ path: settings.text('store')!, readOnly: true })
+  const { store } = await openStore(settings, { readOnly: true, plans: [plan] })
   try {
     const { layout, generation } = await findGeneration(store, namespace, plan)
     const { stateHash } = generation

@@ -13,6 +13,7 @@ import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles } from './event
 import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
+import { openStore } from './stores.ts'
 import { formatCount } from './table.ts'
 import { SIGNAL_CODES, type Signal, type Terminal } from './terminal.ts'
 import { loadViews, plansOfSource } from './views.ts'
@@ -54,13 +55,19 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const files = isStream ? undefined : await findEventFiles([file], flags)
   if (files) await checkEventFiles(files, plans, flags.anyTimes === true)
 
+  // A directory is opened by the engine, and by each of its threads.
+  const isShared = settings.list('redis_url').length > 0
+  const shared = isShared ? (await openStore(settings, { readOnly: false, plans })).store : undefined
   const engine = await createEngine({
     views: plans,
-    store: settings.text('store')!,
+    store: shared ?? settings.text('store')!,
     namespace,
-    threads: settings.whole('threads', 0, 64),
+    threads: shared ? 0 : settings.whole('threads', 0, 64),
     clock: terminal.clock,
     onSide: rejects.addAside.bind(rejects),
+  }).catch(async (error: unknown) => {
+    await shared?.close()
+    throw error
   })
   try {
     let stoppedBy: Signal | undefined
@@ -111,6 +118,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     // Whoever pipes into us may go on for ever.
     if (isStream) terminal.stdin.destroy()
     await engine.close()
+    await shared?.close()
   }
 }
 

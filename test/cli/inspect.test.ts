@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
 import { ordersFolder } from '../support/cli-orders.ts'
+import { anyRedis, freshNamespace, whyNoRedis } from '../support/redis.ts'
 import { cli, errorOf, makeOrders, toLines, writeIn } from './harness.ts'
 
 const { folder, definitions, newStore, fill } = ordersFolder()
@@ -67,6 +68,23 @@ describe('tilefold inspect', () => {
     }
     expect(count).toBe(own.length)
     expect(sum).toBe(own.reduce((total, order) => total + order.amount, 0))
+  })
+
+  it.skipIf(whyNoRedis() !== undefined)('shows the same of Redis', async () => {
+    const redis = await anyRedis()
+    try {
+      const place = ['-f', definitions, '--redis-url', redis.url, '--namespace', freshNamespace()]
+      const file = writeIn(folder, 'live.ndjson', toLines(orders.slice(200)))
+      expect((await cli(['push', file, ...place])).code).toBe(0)
+      const asked = ['inspect', 'orders_by_customer', '--entity', 'customer=ada', '-o', 'json']
+      const { stdout, code, stderr } = await cli([...asked, ...place])
+      expect(code, stderr).toBe(0)
+      const [row] = (JSON.parse(stdout) as { rows: InspectedRow[] }).rows
+      const live = (await rowsOf()).find(({ lane }) => lane === 'live.0')!
+      expect({ ...row, applied: 0 }).toMatchObject({ lane: 'live.0', bytes: live.bytes, levels: live.levels })
+    } finally {
+      await redis.stop()
+    }
   })
 
   it('tells what each byte is for', async () => {
