@@ -17,6 +17,7 @@ export type { FeaturePlan, FeatureStatus, FeatureValue, Plan, WindowPlan } from 
 // History.
 export { type BackfillOptions, type BackfillProgress, type BackfillReport, backfill } from './offline/backfill.ts'
 // Serving.
+export { compareWithMirror, type ParityOptions, type ParityReport, type RowDifference } from './offline/parity.ts'
 export { type RebuildOptions, type RebuildReport, rebuild } from './offline/rebuild.ts'
 export { createFeatureReader, type FeatureReader } from './serve/reader.ts'
 export { startServer } from './serve/server.ts'

@@ -34,6 +34,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./rebuild.ts')).rebuildCommand,
   },
   {
+    name: 'parity',
+    summary: 'compare stored rows with those that the mirror gives, byte for byte',
+    load: async () => (await import('./parity.ts')).parity,
+  },
+  {
     name: 'training-set',
     summary: 'add features to rows of labels, each as of its own instant',
     load: async () => (await import('./training-set.ts')).trainingSetCommand,

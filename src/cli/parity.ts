@@ -1,0 +1,229 @@
+/** `tilefold parity`: stored rows against those that the mirror's events give. */
+import { inspectRow } from '../engine/inspect.ts'
+import { loadCore } from '../engine/module.ts'
+import { TilefoldError } from '../model/errors.ts'
+import { encodeKey } from '../model/key.ts'
+import type { Plan } from '../model/plan.ts'
+import { parseInstant } from '../model/time.ts'
+import { compareWithMirror, type ParityReport, type RowDifference } from '../offline/parity.ts'
+import { catalogOf, viewNamed } from '../serve/catalog.ts'
+import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
+import { parseEntity } from './entity-args.ts'
+import type { Printer } from './printer.ts'
+import { Progress } from './progress.ts'
+import { readRatio, readWhole, type Settings, settingError } from './settings.ts'
+import { openStore } from './stores.ts'
+import { formatCount, renderTable } from './table.ts'
+import { SIGNAL_CODES, type Signal } from './terminal.ts'
+import { readTopics } from './topics.ts'
+import { loadViews } from './views.ts'
+
+export const parity: Command = {
+  name: 'parity',
+  description: `Folds the mirror's events again, in memory, up to exactly the position where the stored rows stand, and compares the rows byte
+for byte once both are compacted to one instant. Nothing is tolerated, since sums are exact. Workers may go on meanwhile: rows that
+are ahead of the mirror are counted as unverified. Memory holds the rows of the sample.
+
+Ends with 0 where every row is the same, with 1 where one is not (mismatched, missing in the store, or extra in it) or where there
+was nothing to compare. For each
+a command is printed that shows both sides, field by field.`,
+  arguments: [{ name: '<view>', about: 'name of the view' }],
+  options: [
+    { flags: '--mirror <dir>', about: 'directory of the mirror (mirror)' },
+    { flags: '--topic <source=topic>', about: 'topic of a source that is not named like it', isList: true },
+    { flags: '--sample <share>', about: 'share of the entities, by a hash of their keys (1)' },
+    { flags: '--entity <keys>', about: 'this one alone: key=value,key=value, or a JSON object' },
+    { flags: '--key <hex>', about: 'this one alone, by its canonical key' },
+    { flags: '--as-of <instant>', about: 'values are compared as of it (now)' },
+    { flags: '--generation <n>', about: 'a generation that is not served yet, or no more (the one that is)' },
+    { flags: '--limit <n>', about: 'rows that differ to be told one by one (10)' },
+  ],
+  examples: [
+    ['tilefold parity spend --mirror mirror --sample 0.01', 'one entity in a hundred'],
+    ['tilefold parity spend --mirror mirror --entity card=4711', 'one, field by field'],
+  ],
+  run,
+}
+
+async function run({ args, flags, settings, terminal, printer }: Call): Promise<number> {
+  const { namespace, plans } = await loadViews(settings)
+  const { plan } = viewNamed(catalogOf(plans), args[0]!)
+  const dir = (flags.mirror as string | undefined) ?? 'mirror'
+  const key = readKey(flags, plan)
+  const sample = readSample(flags.sample as string | undefined)
+  const limit = flags.limit === undefined ? 10 : readWhole(flags.limit as string, '--limit', 0, 1e6)
+  const asOfMs = flags.asOf === undefined ? terminal.clock() : readAsOf(flags.asOf as string)
+  const generation =
+    flags.generation === undefined ? undefined : readWhole(flags.generation as string, '--generation', 1, 1e9)
+  const topic = readTopics(flags, plans).get(plan.state.source)
+  const { store } = await openStore(settings, { readOnly: true, plans })
+  const progress = new Progress({ label: 'parity', unit: 'records', stream: terminal.stderr, clock: terminal.clock })
+  const abort = new AbortController()
+  let stoppedBy: Signal | undefined
+  terminal.onSignal((signal) => {
+    stoppedBy = signal
+    abort.abort()
+  })
+  try {
+    const report = await compareWithMirror({
+      seat: { store, namespace },
+      plan,
+      dir,
+      core: loadCore(),
+      clock: terminal.clock,
+      sample,
+      asOfMs,
+      ...(generation === undefined ? {} : { generation }),
+      ...(topic === undefined ? {} : { topic }),
+      ...(key && { key }),
+      onProgress: ({ recordsDone, recordsTotal }) => progress.update({ done: recordsDone, total: recordsTotal }),
+      signal: abort.signal,
+    })
+    progress.stop()
+    const again = (each: RowDifference) =>
+      [
+        'tilefold parity',
+        plan.view,
+        '--mirror',
+        dir,
+        '--key',
+        Buffer.from(each.key).toString('hex'),
+        ...(generation === undefined ? [] : ['--generation', String(generation)]),
+        ...flagsOf(settings),
+      ].join(' ')
+    summarise(report, { plan, limit, isOne: key !== undefined, again, printer })
+    // A gate shall not open because there was nothing to look at.
+    if (report.compared === 0) printer.warn('nothing was compared')
+    const isEqual = report.compared > 0 && report.mismatched + report.missing + report.extra === 0
+    return isEqual ? EXIT_OK : EXIT_FAILURE
+  } catch (error) {
+    if (stoppedBy === undefined) throw error
+    printer.note('Stopped before all was compared.')
+    return SIGNAL_CODES[stoppedBy]
+  } finally {
+    progress.stop()
+    await store.close()
+  }
+}
+
+/** What the command was told of definitions and store, to be told again; an address with a password in it is not printed. */
+function flagsOf(settings: Settings): string[] {
+  return (['file', 'namespace', 'store', 'redis_url'] as const).flatMap((name) => {
+    const setting = settings.get(name)
+    if (setting?.rank !== 'flag' || setting.text.includes('@')) return []
+    return [`--${name.replaceAll('_', '-')}`, setting.text]
+  })
+}
+
+/** Throws USAGE. */
+function readKey(flags: Flags, plan: Plan): Uint8Array | undefined {
+  if (typeof flags.key === 'string') {
+    if (/^([0-9a-f]{2})+$/i.test(flags.key)) return Buffer.from(flags.key, 'hex')
+    throw settingError('--key', `got ${JSON.stringify(flags.key)}, expected a key in hex`)
+  }
+  if (typeof flags.entity !== 'string') return undefined
+  const given = parseEntity(flags.entity, [plan])
+  const parts = plan.state.entity
+  return encodeKey(
+    parts,
+    parts.map((part) => given[part.name]),
+  )
+}
+
+/** Throws USAGE. */
+function readAsOf(text: string): number {
+  try {
+    return parseInstant(text)
+  } catch (error) {
+    throw settingError('--as-of', (error as Error).message)
+  }
+}
+
+/** Throws USAGE. */
+function readSample(text: string | undefined): number {
+  const share = text === undefined ? 1 : readRatio(text, '--sample')
+  if (share > 0) return share
+  throw settingError('--sample', `got ${JSON.stringify(text)}, expected a share above 0, to 1`)
+}
+
+interface Summary {
+  readonly plan: Plan
+  readonly limit: number
+  /** Both sides of each difference are shown, not only that there is one. */
+  readonly isOne: boolean
+  readonly again: (difference: RowDifference) => string
+  readonly printer: Printer
+}
+
+function summarise(report: ParityReport, { plan, limit, isOne, again, printer }: Summary): void {
+  const { differences, unchecked, ...counts } = report
+  if (unchecked.length > 0)
+    printer.warn(`not compared, the mirror holds nothing of them: lanes ${unchecked.join(', ')}`)
+  const shown = differences.slice(0, limit)
+  printer.result({
+    data: {
+      view: plan.view,
+      ...counts,
+      unchecked,
+      differences: shown.map((each) => ({
+        kind: kindOf(each),
+        lane: each.lane,
+        key: Buffer.from(each.key).toString('hex'),
+        position: each.position,
+        command: again(each),
+        ...(isOne ? { fields: fieldsOf(each, plan) } : {}),
+      })),
+    },
+    table: () => {
+      const bold = (text: string) => printer.style('bold', text)
+      const names = Object.keys(counts) as (keyof typeof counts)[]
+      const columns = names.map((name) => ({ title: name.toUpperCase(), align: 'right' as const }))
+      const lines = [renderTable(columns, [names.map((name) => formatCount(counts[name]))], bold)]
+      for (const each of shown) {
+        lines.push(`${kindOf(each)} in lane ${each.lane} at position ${each.position}:\n  ${again(each)}\n`)
+        if (!isOne) continue
+        const fields = fieldsOf(each, plan).map(({ field, stored, expected }) => [field, stored, expected])
+        lines.push(renderTable([{ title: 'FIELD' }, { title: 'STORED' }, { title: 'EXPECTED' }], fields, bold))
+      }
+      return lines.join('\n')
+    },
+  })
+}
+
+function kindOf({ stored, expected }: RowDifference): 'mismatched' | 'missing' | 'extra' {
+  if (stored === undefined) return 'missing'
+  return expected === undefined ? 'extra' : 'mismatched'
+}
+
+interface FieldDifference {
+  readonly field: string
+  readonly stored: string
+  readonly expected: string
+}
+
+/** Fields in which the two rows differ; what one of them lacks is `-`. */
+function fieldsOf({ stored, expected }: RowDifference, plan: Plan): FieldDifference[] {
+  const [left, right] = [stored, expected].map((row) => leavesOf(row, plan))
+  const names = new Set([...left!.keys(), ...right!.keys()])
+  return [...names]
+    .map((field) => ({ field, stored: left!.get(field) ?? '-', expected: right!.get(field) ?? '-' }))
+    .filter((each) => each.stored !== each.expected)
+}
+
+function leavesOf(row: Uint8Array | undefined, plan: Plan): Map<string, string> {
+  const leaves = new Map<string, string>()
+  if (row === undefined) return leaves
+  const walk = (value: unknown, path: string): void => {
+    if (value !== null && typeof value === 'object') {
+      for (const [name, each] of Object.entries(value)) walk(each, path === '' ? name : `${path}.${name}`)
+    } else leaves.set(path, String(value))
+  }
+  try {
+    const { parts, bytes, ...fields } = inspectRow(row, plan.state)
+    walk(fields, '')
+  } catch (error) {
+    if (!(error instanceof TilefoldError)) throw error
+    leaves.set('row', `${error.code}: ${error.message}`)
+  }
+  return leaves
+}

@@ -1,0 +1,83 @@
+/** The logs of a generation, and what they are read from again: the mirror for topics, files for history. */
+import { TilefoldError } from '../model/errors.ts'
+import type { Plan } from '../model/plan.ts'
+import { type GenerationLayout, historyLane, liveLane } from '../model/view-layout.ts'
+import { createMirrorSource } from '../source/mirror.ts'
+import { checkMirror } from '../source/mirror-check.ts'
+import { listMirror } from '../source/mirror-manifest.ts'
+import type { Source } from '../source/port.ts'
+
+export interface ParityLog {
+  /** Names of the log's lanes by their number. */
+  readonly lanes: readonly string[]
+  readonly source: Source
+  /** Last position that the source has. */
+  readonly end: number
+  readonly notAfterMs: number
+}
+
+export interface ParityFiles {
+  readonly source: Source
+  /** Bounds the late clock, as the backfill's start did. */
+  readonly notAfterMs: number
+}
+
+export interface LogsWanted {
+  readonly plan: Plan
+  readonly mirror?: string
+  readonly topics?: ReadonlyMap<string, string>
+  readonly history?: ParityFiles
+}
+
+export interface LogsFound {
+  readonly logs: readonly ParityLog[]
+  /** Lanes that nothing was given for. */
+  readonly unchecked: readonly string[]
+}
+
+/** Throws SOURCE_NOT_FOUND where nothing can be compared, MIRROR_INVALID, CONFIG_INVALID. */
+export async function findLogs(wanted: LogsWanted, generation: GenerationLayout): Promise<LogsFound> {
+  const { plan, mirror, topics, history } = wanted
+  const topic = topics?.get(plan.state.source) ?? plan.state.source
+  const logs: ParityLog[] = []
+  const unchecked: string[] = []
+  const own = Array.from({ length: generation.history.lanes }, (_, i) => historyLane(i))
+  if (own.length > 0 && history) logs.push(await historyLog(history, own, generation))
+  else unchecked.push(...own)
+  const mirrored = mirror === undefined ? [] : await listMirror(mirror)
+  for (const { name, shards, notAfterMs } of generation.logs) {
+    const lanes = Array.from({ length: shards }, (_, shard) => liveLane(name, shard))
+    const part = mirrored.find((each) => each.topic === topic && `${topic}.${each.partition}` === name)
+    if (part === undefined) {
+      unchecked.push(...lanes)
+      continue
+    }
+    const { partition } = part
+    const files = await checkMirror(mirror!, topic, partition)
+    const source = createMirrorSource({ dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} })
+    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, notAfterMs })
+  }
+  if (logs.length > 0) return { logs, unchecked }
+  const expected = [...generation.logs.map(({ name }) => name), ...(own.length > 0 ? ['history'] : [])].join(', ')
+  throw new TilefoldError(
+    'SOURCE_NOT_FOUND',
+    `cannot compare view ${plan.view}: none of its logs was given to read again; got ${mirror ?? 'no mirror'}, expected ${expected || 'a log'}`,
+    { view: plan.view },
+  )
+}
+
+/** Positions of history are rows of a plan of files: only the same files have them. */
+async function historyLog(
+  { source, notAfterMs }: ParityFiles,
+  lanes: readonly string[],
+  { history }: GenerationLayout,
+): Promise<ParityLog> {
+  if (history.log !== undefined && history.log !== source.log) {
+    throw new TilefoldError(
+      'CONFIG_INVALID',
+      `cannot compare history: it was folded from other files; got ${source.log}, expected ${history.log}`,
+      { expected: history.log },
+    )
+  }
+  return { lanes, source, end: Number.MAX_SAFE_INTEGER, notAfterMs }
+}
