@@ -24,9 +24,8 @@ export const parity: Command = {
 for byte once both are compacted to one instant. Nothing is tolerated, since sums are exact. Workers may go on meanwhile: rows that
 are ahead of the mirror are counted as unverified. Memory holds the rows of the sample.
 
-Ends with 0 where every row is the same, with 1 where one is not (mismatched, missing in the store, or extra in it) or where there
-was nothing to compare. For each
-a command is printed that shows both sides, field by field.`,
+Ends with 0 where every row is the same, with 1 where one is not (mismatched, missing in the store, or extra in it) or where
+there was nothing to compare. For each a command is printed that shows both sides, field by field.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [
     { flags: '--mirror <dir>', about: 'directory of the mirror (mirror)' },
