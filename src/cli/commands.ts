@@ -99,6 +99,16 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./ledger.ts')).ledger,
   },
   {
+    name: 'generation',
+    summary: 'build a view beside itself, see how far it is, switch readers to it, go back',
+    load: async () => (await import('./generation.ts')).generation,
+  },
+  {
+    name: 'offsets',
+    summary: 'show up to which offset each lane of each generation holds its log',
+    load: async () => (await import('./offsets.ts')).offsets,
+  },
+  {
     name: 'gc',
     summary: 'list stored states, and delete those that no view names any more',
     load: async () => (await import('./gc.ts')).gc,

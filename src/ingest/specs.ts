@@ -42,3 +42,11 @@ export function liveSpecs(
     ...(ledgerMs === undefined ? {} : { ledgerMs }),
   }))
 }
+
+/** Two views of one state whose readers see different generations have rows of their own. */
+export function sharesRows(
+  spec: Pick<IngestSpec, 'stateHash' | 'generation'>,
+  generation: OpenGeneration['generation'],
+): boolean {
+  return spec.stateHash === generation.stateHash && spec.generation === generation.generation
+}

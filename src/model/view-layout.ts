@@ -14,6 +14,8 @@ export interface ViewLayout {
   /** What readers answer from; absent until a generation is complete enough to be seen. */
   readonly current?: { readonly stateHash: string; readonly generation: number }
   readonly generations: readonly GenerationLayout[]
+  /** The highest number that a generation has had: one that was dropped leaves rows until they are collected. */
+  readonly highest?: number
 }
 
 export interface GenerationLayout {

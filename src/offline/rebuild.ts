@@ -10,7 +10,7 @@
  * Lanes have one owner: a worker that reads the same topic must be stopped, or one of the two is told FENCED.
  */
 import type { IngestHandle, IngestPool } from '../ingest/pool.ts'
-import { liveSpecs } from '../ingest/specs.ts'
+import { liveSpecs, sharesRows } from '../ingest/specs.ts'
 import type { Counters } from '../model/counters.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
@@ -158,7 +158,7 @@ class Rebuild {
     const handles: IngestHandle[] = []
     for (const plan of plans) {
       const opened = await openLog(seat, plan, { name: log, shards: 1, notAfterMs: clock() })
-      if (handles.some((handle) => handle.spec.stateHash === plan.stateHash)) continue
+      if (handles.some(({ spec }) => sharesRows(spec, opened.generation))) continue
       for (const spec of liveSpecs(seat.namespace, plan, log, opened, { shards: 1, deltaBytesMax })) {
         handles.push(await pool.open(spec))
       }

@@ -11,6 +11,8 @@ import type { Store } from '../store/port.ts'
 export interface LayoutSeat {
   readonly store: Store
   readonly namespace: string
+  /** Works on this generation of a state; unless told, on the one that readers see, or the newest where they see none of it. */
+  readonly generation?: number
 }
 
 /** A generation as it now stands, with the version of the layout it was read from. */
@@ -34,12 +36,12 @@ export interface LogRequest {
 }
 
 /**
- * The newest generation of the plan's state; created, and at once visible, where the view is new. Throws
+ * The seat's generation of the plan's state; created, and at once visible, where the view is new. Throws
  * DEFINITION_CHANGED where the view's rows were folded under another state.
  */
 export function openGeneration(seat: LayoutSeat, plan: Plan): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
-    if (layout) return { layout, generation: newest(layout, plan) }
+    if (layout) return { layout, generation: chosen(layout, plan, seat) }
     const generation = emptyGeneration(plan)
     const { stateHash } = plan
     return put({ ...emptyLayout(), current: { stateHash, generation: 1 } }, generation)
@@ -52,7 +54,7 @@ export function openGeneration(seat: LayoutSeat, plan: Plan): Promise<OpenGenera
  */
 export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryRequest): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
-    const generation = layout ? newest(layout, plan) : emptyGeneration(plan)
+    const generation = layout ? chosen(layout, plan, seat) : emptyGeneration(plan)
     const { history } = generation
     if (history.lanes > 0 && history.log !== request.log) {
       throw new TilefoldError(
@@ -69,7 +71,9 @@ export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryReques
       )
     }
     const { lanes, log, completeSinceMs } = request
-    const base: ViewLayout = layout ? { ...layout, current: undefined } : emptyLayout()
+    const base: ViewLayout = layout
+      ? { ...layout, current: seat.generation === undefined ? undefined : layout.current }
+      : emptyLayout()
     return put(base, { ...generation, history: { lanes, log }, completeSinceMs })
   })
 }
@@ -82,9 +86,11 @@ export function finishHistory(
 ): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
-    const generation = newest(layout, plan)
+    const generation = chosen(layout, plan, seat)
     const { history, stateHash } = generation
-    const current = { stateHash, generation: generation.generation }
+    const own = { stateHash, generation: generation.generation }
+    // One that is built beside another is seen when somebody switches to it.
+    const current = (seat.generation !== undefined && layout.current) || own
     if (history.endPosition === end.position && isCurrent(layout, current)) return { layout, generation }
     const finished = { ...history, endPosition: end.position, sequences: end.sequences }
     return put({ ...layout, current }, { ...generation, history: finished })
@@ -95,7 +101,7 @@ export function finishHistory(
 export function openLog(seat: LayoutSeat, plan: Plan, request: LogRequest): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
-    const generation = newest(layout, plan)
+    const generation = chosen(layout, plan, seat)
     if (generation.logs.some((log) => log.name === request.name)) return { layout, generation }
     return put(layout, { ...generation, logs: [...generation.logs, request] })
   })
@@ -105,7 +111,7 @@ export function openLog(seat: LayoutSeat, plan: Plan, request: LogRequest): Prom
 export function openTopic(seat: LayoutSeat, plan: Plan, name: string, partitions: number): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
-    const generation = newest(layout, plan)
+    const generation = chosen(layout, plan, seat)
     const topics = generation.topics ?? []
     const known = topics.find((topic) => topic.name === name)
     if (known?.partitions.includes(partitions)) return { layout, generation }
@@ -118,7 +124,7 @@ export function openTopic(seat: LayoutSeat, plan: Plan, name: string, partitions
 // ---- one change ----------------------------------------------------------------------------------------------------
 
 /** Decides on what is stored and writes what it decided; decides again when somebody else was faster. */
-async function change(
+export async function change(
   seat: LayoutSeat,
   plan: Plan,
   decide: (layout: ViewLayout | undefined) => OpenGeneration,
@@ -151,16 +157,17 @@ function emptyGeneration(plan: Plan): GenerationLayout {
   return { stateHash: plan.stateHash, generation: 1, state: plan.state, history: { lanes: 0 }, logs: [] }
 }
 
-function put(layout: ViewLayout, generation: GenerationLayout): OpenGeneration {
+export function put(layout: ViewLayout, generation: GenerationLayout): OpenGeneration {
   const others = layout.generations.filter(
     (each) => each.stateHash !== generation.stateHash || each.generation !== generation.generation,
   )
   return { layout: { ...layout, version: layout.version + 1, generations: [...others, generation] }, generation }
 }
 
-function newest(layout: ViewLayout, plan: Plan): GenerationLayout {
+function chosen(layout: ViewLayout, plan: Plan, seat: LayoutSeat): GenerationLayout {
   const own = layout.generations.filter((each) => each.stateHash === plan.stateHash)
-  const found = own.sort((a, b) => b.generation - a.generation)[0]
+  if (seat.generation !== undefined) return namedGeneration(layout, plan, seat.generation)
+  const found = own.find((each) => isCurrent(layout, each)) ?? own.sort((a, b) => b.generation - a.generation)[0]
   if (found) return found
   const { current } = layout
   const stored = current ? generationOf(layout, current.stateHash, current.generation) : layout.generations[0]
@@ -169,6 +176,17 @@ function newest(layout: ViewLayout, plan: Plan): GenerationLayout {
     'DEFINITION_CHANGED',
     `cannot use view ${plan.view}: its rows were folded under another definition; got state ${plan.stateHash}, expected ${stored?.stateHash} (changed: ${fields.join(', ')})`,
     { fields },
+  )
+}
+
+/** Throws LAYOUT_MISSING. */
+export function namedGeneration(layout: ViewLayout, plan: Plan, number: number): GenerationLayout {
+  const found = generationOf(layout, plan.stateHash, number)
+  if (found) return found
+  const known = layout.generations.map((each) => `${each.stateHash}/${each.generation}`).join(', ')
+  throw new TilefoldError(
+    'LAYOUT_MISSING',
+    `cannot use generation ${number} of view ${plan.view}: its layout does not name it; got ${plan.stateHash}/${number}, expected one of ${known || 'none'}`,
   )
 }
 
@@ -181,10 +199,10 @@ export function changedFields(a: Plan['state'], b: Plan['state']): string[] {
   })
 }
 
-function isCurrent(layout: ViewLayout, pointer: { stateHash: string; generation: number }): boolean {
+export function isCurrent(layout: ViewLayout, pointer: { stateHash: string; generation: number }): boolean {
   return layout.current?.stateHash === pointer.stateHash && layout.current.generation === pointer.generation
 }
 
-function missing(plan: Plan): TilefoldError {
+export function missing(plan: Plan): TilefoldError {
   return new TilefoldError('LAYOUT_MISSING', `cannot use view ${plan.view}: the store holds no layout for it`)
 }

@@ -8,7 +8,7 @@
  */
 import type { IngestHandle, IngestPool } from '../ingest/pool.ts'
 import type { SideRecord } from '../ingest/side.ts'
-import { liveSpecs } from '../ingest/specs.ts'
+import { liveSpecs, sharesRows } from '../ingest/specs.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
@@ -98,7 +98,7 @@ export class PartitionRun {
       const counts = keyed?.generation.topics?.find((each) => each.name === topic)?.partitions
       const opened = await openLog(seat, plan, { name: log, shards: 1, notAfterMs: clock() })
       // Views of one state share its rows: their lanes have one owner.
-      if (handles.some((handle) => handle.spec.stateHash === plan.stateHash)) continue
+      if (handles.some(({ spec }) => sharesRows(spec, opened.generation))) continue
       for (const spec of liveSpecs(seat.namespace, plan, log, opened, {
         shards: 1,
         deltaBytesMax,

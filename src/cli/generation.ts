@@ -1,0 +1,78 @@
+/** `tilefold generation`: a view built beside itself, and the pointer that readers follow. */
+import { TilefoldError } from '../model/errors.ts'
+import { surveyStates } from '../registry/gc.ts'
+import { beginGeneration, dropGeneration, switchGeneration } from '../registry/generations.ts'
+import { catalogOf, viewNamed } from '../serve/catalog.ts'
+import type { Call, Command } from './command.ts'
+import { readGeneration } from './generation-number.ts'
+import { settingError } from './settings.ts'
+import { openStore } from './stores.ts'
+import { loadViews } from './views.ts'
+
+export const generation: Command = {
+  name: 'generation',
+  description: `Builds a view beside itself, for a correction or another state, and moves its readers in one step.
+begin gives a number that nobody reads yet; fill it with "tilefold rebuild --generation n", as often as needed to catch up.
+switch moves readers to --generation, and refuses while one of its lanes is behind what they see now. Workers go on with the
+generation they began with: stop them before the last rebuild, start them behind the switch. The old generation stays, to
+go back to (--allow-behind). drop takes a generation out of the layout; "tilefold gc --delete" deletes its rows.`,
+  arguments: [
+    { name: '<action>', about: 'begin, switch or drop' },
+    { name: '<view>', about: 'name of the view' },
+  ],
+  options: [
+    { flags: '--generation <n>', about: 'to switch to, or to drop' },
+    { flags: '--state <hash>', about: "drop: of this state (the definition's)" },
+    { flags: '--allow-behind', about: 'switch to a generation that is behind what readers see' },
+  ],
+  examples: [
+    ['tilefold generation begin spend', 'prints the number for tilefold rebuild --generation'],
+    ['tilefold generation switch spend --generation 2', 'readers see generation 2'],
+  ],
+  run,
+}
+
+async function run({ args, flags, settings, printer }: Call): Promise<undefined> {
+  const [action, name] = args as [string, string]
+  if (!['begin', 'switch', 'drop'].includes(action)) {
+    throw new TilefoldError(
+      'USAGE',
+      `cannot use generation: got ${JSON.stringify(action)}, expected begin, switch or drop`,
+    )
+  }
+  const number = readGeneration(flags.generation as string | undefined)
+  if (action !== 'begin' && number === undefined) {
+    throw settingError('--generation', `got none, expected the number of the generation to ${action}`)
+  }
+  const { namespace, plans } = await loadViews(settings)
+  const { plan } = viewNamed(catalogOf(plans), name)
+  const { store } = await openStore(settings, { readOnly: false, plans })
+  try {
+    const seat = { store, namespace }
+    const stateHash = (flags.state as string | undefined) ?? plan.stateHash
+    const done =
+      action === 'begin'
+        ? await beginGeneration(seat, plan, highestOf(await surveyStates(store, namespace), plan.stateHash))
+        : action === 'switch'
+          ? await switchGeneration(seat, plan, number!, { allowBehind: flags.allowBehind === true })
+          : await dropGeneration(seat, plan, { stateHash, generation: number! })
+    const { current, version } = done.layout
+    const about = { state_hash: done.generation.stateHash, generation: done.generation.generation }
+    printer.result({
+      data: { action, view: plan.view, ...about, layout_version: version, ...(current && { current }) },
+      table: () =>
+        `View ${plan.view}, ${action}: generation ${about.generation} of state ${about.state_hash}. Readers see generation ${current?.generation ?? '-'}.`,
+    })
+    return undefined
+  } finally {
+    await store.close()
+  }
+}
+
+/** Views of one state share its rows, so a number another one used is taken. */
+function highestOf(
+  states: readonly { readonly stateHash: string; readonly generation: number }[],
+  stateHash: string,
+): number {
+  return Math.max(0, ...states.filter((each) => each.stateHash === stateHash).map((each) => each.generation))
+}

@@ -1,0 +1,50 @@
+/** `tilefold offsets`: up to where each lane of a view's generations holds its log. */
+import { readOffsets } from '../registry/generations.ts'
+import { catalogOf, viewNamed } from '../serve/catalog.ts'
+import type { Call, Command } from './command.ts'
+import { openStore } from './stores.ts'
+import { formatCount, renderTable } from './table.ts'
+import { loadViews } from './views.ts'
+
+export const offsets: Command = {
+  name: 'offsets',
+  description: `Shows every lane of every generation that the layout of a view names: whether it is history (rows of files) or a log, up to which
+position its rows hold it, and which generation readers see. A worker or a rebuild goes on right behind the position.`,
+  arguments: [{ name: '<view>', about: 'name of the view' }],
+  options: [],
+  examples: [['tilefold offsets spend -o json', 'for a script']],
+  run,
+}
+
+async function run({ args, settings, printer }: Call): Promise<undefined> {
+  const { namespace, plans } = await loadViews(settings)
+  const { plan } = viewNamed(catalogOf(plans), args[0]!)
+  const { store } = await openStore(settings, { readOnly: true, plans })
+  try {
+    const lanes = await readOffsets({ store, namespace }, plan)
+    printer.result({
+      data: {
+        view: plan.view,
+        lanes: lanes.map(({ stateHash, isCurrent, ...rest }) => ({
+          state_hash: stateHash,
+          is_current: isCurrent,
+          ...rest,
+        })),
+      },
+      table: () =>
+        renderTable(
+          [...['STATE', 'READ', 'LANE', 'FROM'].map((title) => ({ title })), { title: 'POSITION', align: 'right' }],
+          lanes.map(({ stateHash, generation, isCurrent, lane, from, marker }) => [
+            `${stateHash}/${generation}`,
+            isCurrent ? 'yes' : '-',
+            lane,
+            from,
+            marker < 0 ? '-' : formatCount(marker),
+          ]),
+        ),
+    })
+    return undefined
+  } finally {
+    await store.close()
+  }
+}
