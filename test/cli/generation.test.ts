@@ -2,21 +2,9 @@
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { drawLog, makeFolder, ScriptedGroup, startMirror } from '../offline/mirror-scene.ts'
-import { paymentsView, START_MS } from '../stream/payments.ts'
+import { paymentsView, paymentsYaml, START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
 import { cli, errorOf, writeIn } from './harness.ts'
-
-const DEFINITION = `views:
-  - name: spend
-    source: { name: payments, columns: { card: utf8, at: 'timestamp[ms]', amount: float64 } }
-    entity: card
-    time: at
-    aggregations:
-      - { op: count, windows: [1h, 24h] }
-      - { op: sum, column: amount, windows: [1h, 24h] }
-      - { op: max, column: amount, windows: [24h] }
-      - { op: last, column: amount, windows: [24h] }
-`
 
 interface Offsets {
   readonly lanes: readonly {
@@ -30,7 +18,7 @@ interface Offsets {
 describe('tilefold generation', () => {
   const folder = makeFolder()
   const [store, dir] = [join(folder, 'store'), join(folder, 'mirror')]
-  const file = writeIn(folder, 'tilefold.yaml', DEFINITION)
+  const file = writeIn(folder, 'tilefold.yaml', paymentsYaml())
 
   beforeAll(async () => {
     const random = seededRandom(5)

@@ -14,7 +14,7 @@ import { readMirrorFiles } from '../../src/source/mirror-manifest.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { expectWhole, replayMirror, replayTopic } from '../offline/mirror-scene.ts'
 import { compileForNode } from '../store/compile.ts'
-import { drawPayments, paymentsView } from '../stream/payments.ts'
+import { drawPayments, paymentsView, paymentsYaml } from '../stream/payments.ts'
 import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
 import { seededRandom } from '../support/random.ts'
 import { cli, ended, makeFolder, root, spawnCli, writeIn } from './harness.ts'
@@ -23,21 +23,9 @@ const KILLS = Number(process.env.TILEFOLD_KILLS ?? 3)
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const PARTITIONS = 2
 
-const DEFINITION = `views:
-  - name: spend
-    source: { name: payments, columns: { card: utf8, at: 'timestamp[ms]', amount: float64 } }
-    entity: card
-    time: at
-    aggregations:
-      - { op: count, windows: [1h, 24h] }
-      - { op: sum, column: amount, windows: [1h, 24h] }
-      - { op: max, column: amount, windows: [24h] }
-      - { op: last, column: amount, windows: [24h] }
-`
-
 describe('tilefold mirror', () => {
   const folder = makeFolder()
-  writeIn(folder, 'tilefold.yaml', DEFINITION)
+  writeIn(folder, 'tilefold.yaml', paymentsYaml())
 
   it.each([
     [['--compression', 'lzma'], '--compression'],
@@ -66,7 +54,7 @@ describe.skipIf(whyNoKafka() !== undefined)('tilefold mirror of a real topic', {
   let plan: Plan
 
   beforeAll(async () => {
-    writeIn(folder, 'tilefold.yaml', DEFINITION)
+    writeIn(folder, 'tilefold.yaml', paymentsYaml())
     // Where the compiled sources look for the core.
     symlinkSync(join(root, 'dist'), resolve(child.script, '../../../dist'))
     kafka = await startKafka()

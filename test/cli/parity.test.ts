@@ -6,21 +6,9 @@ import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
 import { StreamJob } from '../../src/stream/job.ts'
 import { drawLog, ScriptedConsumer, ScriptedGroup, startMirror } from '../offline/mirror-scene.ts'
-import { NAMESPACE, paymentsView, START_MS } from '../stream/payments.ts'
+import { NAMESPACE, paymentsView, paymentsYaml, START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
 import { cli, errorOf, makeFolder, writeIn } from './harness.ts'
-
-const DEFINITION = `views:
-  - name: spend
-    source: { name: payments, columns: { card: utf8, at: 'timestamp[ms]', amount: float64 } }
-    entity: card
-    time: at
-    aggregations:
-      - { op: count, windows: [1h, 24h] }
-      - { op: sum, column: amount, windows: [1h, 24h] }
-      - { op: max, column: amount, windows: [24h] }
-      - { op: last, column: amount, windows: [24h] }
-`
 
 interface Told {
   readonly compared: number
@@ -38,7 +26,7 @@ interface Told {
 describe('tilefold parity', () => {
   const folder = makeFolder()
   const [path, dir] = [join(folder, 'store'), join(folder, 'mirror')]
-  const definitions = writeIn(folder, 'tilefold.yaml', DEFINITION)
+  const definitions = writeIn(folder, 'tilefold.yaml', paymentsYaml())
   const own = ['-f', definitions, '--store', path, '--namespace', NAMESPACE]
   const clock = () => START_MS * 2
   let plan: Plan

@@ -40,6 +40,21 @@ export function paymentsView(topic = 'payments', name = 'spend'): Promise<Plan> 
   )
 }
 
+/** The same as a definition file. */
+export function paymentsYaml(topic = 'payments'): string {
+  return `views:
+  - name: spend
+    source: { name: ${topic}, columns: { card: utf8, at: 'timestamp[ms]', amount: float64 } }
+    entity: card
+    time: at
+    aggregations:
+      - { op: count, windows: [1h, 24h] }
+      - { op: sum, column: amount, windows: [1h, 24h] }
+      - { op: max, column: amount, windows: [24h] }
+      - { op: last, column: amount, windows: [24h] }
+`
+}
+
 /** Payments over `hours`, a little out of order. */
 export function drawPayments(random: Random, events: number, cards: number, hours = 8): Payment[] {
   return Array.from({ length: events }, (_, i) => ({

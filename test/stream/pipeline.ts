@@ -15,7 +15,7 @@ import type { Store } from '../../src/store/port.ts'
 import { createRedisStore } from '../../src/store/redis.ts'
 import type { KafkaCluster } from '../support/kafka.ts'
 import { freshNamespace } from '../support/redis.ts'
-import { type Payment, paymentsView, storedRows } from './payments.ts'
+import { type Payment, paymentsView, paymentsYaml, storedRows } from './payments.ts'
 
 export const BIN = resolve(import.meta.dirname, '../../dist/src/cli/main.js')
 export const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
@@ -130,20 +130,7 @@ export class Pipeline {
 
   definitionOf(topic: string): string {
     const path = join(this.folder, `${topic}.yaml`)
-    writeFileSync(
-      path,
-      `views:
-  - name: spend
-    source: { name: ${topic}, columns: { card: utf8, at: 'timestamp[ms]', amount: float64 } }
-    entity: card
-    time: at
-    aggregations:
-      - { op: count, windows: [1h, 24h] }
-      - { op: sum, column: amount, windows: [1h, 24h] }
-      - { op: max, column: amount, windows: [24h] }
-      - { op: last, column: amount, windows: [24h] }
-`,
-    )
+    writeFileSync(path, paymentsYaml(topic))
     return path
   }
 
