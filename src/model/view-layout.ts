@@ -27,6 +27,8 @@ export interface GenerationLayout {
   readonly history: {
     readonly lanes: number
     readonly log?: string
+    /** Its creation instant, which bounds the late clock of files without record times; absent in older layouts. */
+    readonly notAfterMs?: number
     /** Rows of the plan of files; set when all of them are in. */
     readonly endPosition?: number
     /** Final lane sequences, compared by the live lanes' idle check: a lower one means that history was lost. */

@@ -101,6 +101,7 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
     const { layout, generation } = await openHistory(seat, plan, {
       lanes: options.historyLanes ?? HISTORY_LANES,
       log: source.log,
+      notAfterMs: clock(),
       completeSinceMs: options.completeSinceMs,
     })
     if (generation.history.endPosition !== undefined) {
@@ -125,7 +126,7 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
         lanes,
         shard,
         shards,
-        notAfterMs: clock(),
+        notAfterMs: generation.history.notAfterMs ?? clock(),
         completeSinceMs: generation.completeSinceMs ?? 0,
         layoutVersion: layout.version,
         deltaBytesMax: options.deltaBytesMax ?? DELTA_BYTES_MAX,

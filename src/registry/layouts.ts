@@ -26,6 +26,8 @@ export interface HistoryRequest {
   readonly lanes: number
   /** Name of the plan of files. */
   readonly log: string
+  /** The creation instant of a new history; one that is gone on with keeps its own. */
+  readonly notAfterMs: number
   readonly completeSinceMs?: number
 }
 
@@ -70,11 +72,11 @@ export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryReques
         `cannot backfill view ${plan.view}: its generation ${generation.generation} already has live events of ${names}; history comes first`,
       )
     }
-    const { lanes, log, completeSinceMs } = request
+    const { lanes, log, notAfterMs, completeSinceMs } = request
     const base: ViewLayout = layout
       ? { ...layout, current: seat.generation === undefined ? undefined : layout.current }
       : emptyLayout()
-    return put(base, { ...generation, history: { lanes, log }, completeSinceMs })
+    return put(base, { ...generation, history: { lanes, log, notAfterMs }, completeSinceMs })
   })
 }
 
