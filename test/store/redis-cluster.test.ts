@@ -28,16 +28,21 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
   const freshLane = (): LaneName => ({ ...LANE, namespace: freshNamespace() })
   const slotOf = async (lane: LaneName): Promise<number> =>
     cluster.nodes[0].client.cluster('KEYSLOT', redisLaneKeys(lane).record.toString())
-  /** The node that serves a lane now. */
+  /** The node that serves a lane now, once all nodes say the same: they hear of a failover one after the other. */
   const masterOf = async (lane: LaneName): Promise<RedisServer> => {
     const slot = await slotOf(lane)
-    for (const node of cluster.nodes) {
-      const slots = await node.client.cluster('SLOTS').catch(() => [])
-      for (const [from, to, [, port]] of slots as [number, number, [string, number]][]) {
-        if (from <= slot && slot <= to) return cluster.nodes.find((each) => each.port === port)!
+    let ports = new Set<number>()
+    await until(async () => {
+      ports = new Set()
+      for (const node of cluster.nodes) {
+        const slots = await node.client.cluster('SLOTS')
+        for (const [from, to, [, port]] of slots as unknown as [number, number, [string, number]][]) {
+          if (from <= slot && slot <= to) ports.add(port)
+        }
       }
-    }
-    throw new Error(`nobody serves slot ${slot}`)
+      return ports.size === 1
+    })
+    return cluster.nodes.find((each) => ports.has(each.port))!
   }
 
   testStore('Redis Cluster', async () => {

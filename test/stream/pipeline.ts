@@ -136,7 +136,8 @@ export class Pipeline {
 
   /** Each payment in its card's partition of `count`; one partition per call. */
   async produce({ topic, partitions }: Stream, payments: readonly Payment[], count = partitions): Promise<void> {
-    const producer = this.kafka.client.producer({ idempotent: true })
+    // More patient than brokers of which one is dead.
+    const producer = this.kafka.client.producer({ idempotent: true, retry: { maxRetryTime: 500, retries: 400 } })
     await producer.connect()
     for (let partition = 0; partition < count; partition++) {
       const own = payments.filter(({ card }) => partitionHash(Buffer.from(card)) % count === partition)

@@ -116,7 +116,7 @@ export async function startCluster(): Promise<RedisCluster> {
     for (let i = 0; i < 6; i++) {
       const settings = {
         'cluster-enabled': 'yes',
-        'cluster-node-timeout': '1500',
+        'cluster-node-timeout': '2500',
         'cluster-port': `${await freePort()}`,
       }
       nodes.push(
