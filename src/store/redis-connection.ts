@@ -16,7 +16,16 @@ export interface RedisNode {
   send(command: string, commandArguments: readonly RedisArgument[]): Promise<unknown>
 }
 
+/** One master, as it was when it was asked. */
+export interface RedisMaster extends RedisNode {
+  /** The same for as long as it is the same node; empty where there is but one. */
+  readonly id: string
+  /** Ranges of slots it serves, as `0-5460 7000`. */
+  readonly slots: string
+}
+
 const SILENCE_MS = 2_000
+const SLOT_COUNT = 16_384
 
 export class RedisConnection implements RedisNode {
   readonly where: string
@@ -84,18 +93,22 @@ export class RedisConnection implements RedisNode {
   }
 
   /**
-   * As the Cluster names them now: what the client remembers is from its last question, and after a failover may lack the
-   * new master without a word. Ask while the connection stands: before, a Cluster knows no nodes.
+   * The masters of all slots, as each says of itself. What the client remembers may lack one without a word: a node that has
+   * only heard of some, a failover, a connection that ended. While a slot has no master it throws what passes (CLUSTERDOWN).
+   * Ask while the connection stands: before, a Cluster knows no nodes.
    */
-  async masters(): Promise<RedisNode[]> {
+  async masters(): Promise<RedisMaster[]> {
     const client = this.#client
-    if (!(client instanceof Cluster)) return [this]
+    if (!(client instanceof Cluster)) return [{ id: '', slots: '', send: this.send.bind(this) }]
     await new Promise<void>((resolve, reject) => {
       client.refreshSlotsCache((error) => (error ? reject(error) : resolve()))
     })
-    return client.nodes('master').map((node) => ({
-      send: (command, commandArguments) => node.callBuffer(command, commandArguments as RedisArgument[]),
-    }))
+    const masters = await Promise.all(client.nodes('master').map(askMaster))
+    const served = new Set(masters.flatMap(({ slots }) => slotsOf(slots)))
+    if (served.size < SLOT_COUNT) {
+      throw new Error(`CLUSTERDOWN no master for ${SLOT_COUNT - served.size} of ${SLOT_COUNT} slots`)
+    }
+    return masters.sort((a, b) => (a.id < b.id ? -1 : 1))
   }
 
   async close(): Promise<void> {
@@ -157,6 +170,26 @@ class WrittenCommand extends Command {
   override toWritable(): Buffer {
     return this.#bytes
   }
+}
+
+/** A line of CLUSTER NODES: id, address, flags, master, pings, pongs, epoch, link, then slots; `[93-<-...]` is one that moves. */
+async function askMaster(node: Redis): Promise<RedisMaster> {
+  const lines = `${await node.callBuffer('CLUSTER', 'NODES')}`.split('\n').map((line) => line.trim().split(' '))
+  const [id = '', , , , , , , , ...ranges] =
+    lines.find(([, , flags]) => /myself.*master|master.*myself/.test(flags ?? '')) ?? []
+  return {
+    id,
+    slots: ranges.filter((range) => !range.startsWith('[')).join(' '),
+    send: (command, commandArguments) => node.callBuffer(command, commandArguments as RedisArgument[]),
+  }
+}
+
+function slotsOf(ranges: string): number[] {
+  if (ranges === '') return []
+  return ranges.split(' ').flatMap((range) => {
+    const [first, last = first] = range.split('-').map(Number) as [number, number?]
+    return Array.from({ length: last - first + 1 }, (_, i) => first + i)
+  })
 }
 
 function describePlace({ mode, addresses, sentinelName }: RedisPlace): string {

@@ -53,7 +53,7 @@ export function refusal(error: Error, verb: string, where: string): TilefoldErro
 
 function hintOf(text: string, code: string | undefined): string {
   if (/NOPERM|can't run this command|can't access/.test(text)) {
-    return '; the user needs EVAL, EVALSHA, MGET, GET, HMGET, HGETALL, SCAN, INFO and what the scripts run, on keys tf:*'
+    return '; the user needs EVAL, EVALSHA, MGET, GET, HMGET, HGETALL, SCAN, INFO (on a Cluster CLUSTER SLOTS and NODES) and what the scripts run, on keys tf:*'
   }
   if (/WRONGPASS|NOAUTH|AUTH/.test(text)) return '; check the user and the password'
   if (/used memory|OOM/.test(text)) return '; nothing was written; give the server more memory, or shorten retention'

@@ -5,6 +5,7 @@
  */
 import type { LaneName, RowRead, StoredRow } from './port.ts'
 import type { RedisCalls } from './redis-call.ts'
+import type { RedisMaster } from './redis-connection.ts'
 import { matchPrefix, type RedisLaneKeys, type RedisNames } from './redis-key.ts'
 import { READ_KEYS_MAX, type RedisReads } from './redis-read.ts'
 import { describeLane } from './rules.ts'
@@ -87,24 +88,53 @@ async function scanKeys(calls: RedisCalls, verb: string, prefix: Buffer): Promis
   return found.filter((key, i) => i === 0 || !key.equals(found[i - 1]!))
 }
 
-/** Keys with a prefix, as SCAN gives them: in no order, some twice, at times none. Others get a turn between two pages. */
+/**
+ * Keys with a prefix, as SCAN gives them: in no order, some twice, at times none. Others get a turn between two pages. A Cluster
+ * whose masters or slots have changed meanwhile is looked through once more, so that no key is missed; only one that moves
+ * from node to node at that very moment may be.
+ */
 export async function* pages(
   calls: RedisCalls,
   verb: string,
   prefix: Buffer,
   pagesMax = Number.POSITIVE_INFINITY,
 ): AsyncIterable<Buffer[]> {
-  const pattern = matchPrefix(prefix)
   // Asked when the connection stands: before, a Cluster knows no nodes.
-  const nodes = await calls.attempt(verb, () => calls.connection.masters())
-  for (const node of nodes) {
-    let cursor = '0'
-    for (let page = 0; page < pagesMax; page++) {
-      const scan = () => node.send('SCAN', [cursor, 'MATCH', pattern, 'COUNT', `${SCAN_KEYS}`])
-      const [next, keys] = (await calls.attempt(verb, scan)) as [Buffer, Buffer[]]
-      yield keys
-      cursor = next.toString()
-      if (cursor === '0') break
-    }
+  const ask = () => calls.attempt(verb, () => calls.connection.masters())
+  for (let masters = await ask(); ; ) {
+    for (const { id } of masters) yield* pagesOf(calls, verb, prefix, pagesMax, id, masters)
+    const after = await ask()
+    if (pagesMax !== Number.POSITIVE_INFINITY || describeMasters(after) === describeMasters(masters)) return
+    masters = after
   }
+}
+
+/** The pages of one master; those of one that is a master no longer end early. */
+async function* pagesOf(
+  calls: RedisCalls,
+  verb: string,
+  prefix: Buffer,
+  pagesMax: number,
+  id: string,
+  masters: readonly RedisMaster[],
+): AsyncIterable<Buffer[]> {
+  const pattern = matchPrefix(prefix)
+  let cursor = '0'
+  let master = masters.find((each) => each.id === id)
+  for (let page = 0; page < pagesMax; page++) {
+    const reply = await calls.attempt(verb, async (attempt) => {
+      // It may be gone, or its connection may.
+      if (attempt > 0) master = (await calls.connection.masters()).find((each) => each.id === id)
+      return master?.send('SCAN', [cursor, 'MATCH', pattern, 'COUNT', `${SCAN_KEYS}`])
+    })
+    if (reply === undefined) return
+    const [next, keys] = reply as [Buffer, Buffer[]]
+    yield keys
+    cursor = next.toString()
+    if (cursor === '0') return
+  }
+}
+
+function describeMasters(masters: readonly RedisMaster[]): string {
+  return masters.map(({ id, slots }) => `${id} ${slots}`).join('\n')
 }

@@ -7,12 +7,12 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Admin, type Kafka } from 'kafkajs'
 import { kafkaClassPath } from './kafka-jars.ts'
+import { freePorts } from './ports.ts'
 
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
 
@@ -64,17 +64,23 @@ export const isForeignKafka = process.env.KAFKA_BROKERS !== undefined
 
 export async function startKafka(options: KafkaOptions = {}): Promise<KafkaCluster> {
   const foreign = process.env.KAFKA_BROKERS?.split(',')
-  const nodes = foreign === undefined ? await planNodes(options) : undefined
-  try {
-    if (nodes !== undefined) {
+  if (foreign !== undefined) return openCluster(foreign, undefined)
+  for (let attempt = 1; ; attempt++) {
+    const nodes = await planNodes(options)
+    try {
       for (const node of nodes) formatNode(node)
       for (const node of nodes) startNode(node)
+      return await openCluster(
+        nodes.map((node) => `127.0.0.1:${node.port}`),
+        nodes,
+      )
+    } catch (error) {
+      for (const node of nodes) await killNode(node)
+      rmSync(nodes[0]!.folder, { recursive: true, force: true })
+      // Another took a port, or the machine was too busy for it to be heard: that passes.
+      if (attempt === 3) throw error
+      console.warn(`cannot start Kafka, trying again: ${(error as Error).message}`)
     }
-    return await openCluster(foreign ?? nodes!.map((node) => `127.0.0.1:${node.port}`), nodes)
-  } catch (error) {
-    for (const node of nodes ?? []) await killNode(node)
-    if (nodes !== undefined) rmSync(nodes[0]!.folder, { recursive: true, force: true })
-    throw error
   }
 }
 
@@ -291,18 +297,4 @@ async function allUp(admin: Admin, nodes: readonly Node[]): Promise<void> {
     if (attempt === 300) throw new Error(`the brokers did not come up in 60 s: ${running[0]!.output}`)
     await sleep(200)
   }
-}
-
-/** Ports that were free a moment ago; all held at once, so that none comes twice. */
-async function freePorts(count: number): Promise<number[]> {
-  const servers = await Promise.all(
-    Array.from({ length: count }, async () => {
-      const server = createServer()
-      await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-      return server
-    }),
-  )
-  const ports = servers.map((server) => (server.address() as { port: number }).port)
-  await Promise.all(servers.map((server) => new Promise((resolve) => server.close(resolve))))
-  return ports
 }

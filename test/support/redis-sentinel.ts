@@ -2,7 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { type Child, clientOf, freePort, type RedisServer, startChild, startRedis, until } from './redis.ts'
+import { freePort } from './ports.ts'
+import { type Child, clientOf, type RedisServer, startChild, startRedis, until } from './redis.ts'
 
 export interface Sentinel {
   readonly port: number

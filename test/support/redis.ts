@@ -9,11 +9,11 @@ import { type ChildProcess, execFileSync, spawn, spawnSync } from 'node:child_pr
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { freePort } from './ports.ts'
 
 export interface RedisServer {
   readonly url: string
@@ -135,7 +135,12 @@ export async function startCluster(): Promise<RedisCluster> {
     for (const [i, node] of nodes.slice(3).entries()) {
       await until(() => succeeds(node.client.call('CLUSTER', 'REPLICATE', ids[i]!)))
     }
-    for (const node of nodes) await until(async () => (await node.client.cluster('INFO')).includes('cluster_state:ok'))
+    // Each hears of the others one by one, and says that all is well before it knows them.
+    const isKnown = async ({ client }: RedisServer) => {
+      const info = await client.cluster('INFO')
+      return /cluster_state:ok\r[^]*cluster_slots_ok:16384\r[^]*cluster_known_nodes:6\r/.test(info as string)
+    }
+    for (const node of nodes) await until(() => isKnown(node))
     for (const node of nodes.slice(3)) {
       await until(async () => (await node.client.info('replication')).includes('master_link_status:up'))
     }
@@ -153,15 +158,6 @@ export async function until(isSo: () => Promise<boolean> | boolean): Promise<voi
     if (performance.now() > deadline) throw new Error(`waited in vain for ${isSo}`)
     await sleep(20)
   }
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as { port: number }
-  server.close()
-  await once(server, 'close')
-  return port
 }
 
 export interface Child {
