@@ -31,18 +31,18 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
   /** The node that serves a lane now, once all nodes say the same: they hear of a failover one after the other. */
   const masterOf = async (lane: LaneName): Promise<RedisServer> => {
     const slot = await slotOf(lane)
-    let ports = new Set<number>()
+    let ports: number[] = []
     await until(async () => {
-      ports = new Set()
+      ports = []
       for (const node of cluster.nodes) {
         const slots = await node.client.cluster('SLOTS')
         for (const [from, to, [, port]] of slots as unknown as [number, number, [string, number]][]) {
-          if (from <= slot && slot <= to) ports.add(port)
+          if (from <= slot && slot <= to) ports.push(port)
         }
       }
-      return ports.size === 1
+      return ports.length === cluster.nodes.length && new Set(ports).size === 1
     })
-    return cluster.nodes.find((each) => ports.has(each.port))!
+    return cluster.nodes.find(({ port }) => port === ports[0])!
   }
 
   testStore('Redis Cluster', async () => {
@@ -157,6 +157,8 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
     expect(await raw.catch((error: Error) => error.message)).toContain('CLUSTERDOWN')
     const impatient = openStore({ urls: cluster.urls, mode: 'cluster', deadlineMs: 400 })
     await expect(impatient.readLane(lane)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
+    // Rows without those of the slot would be taken for all there are.
+    await expect(rowsOf(impatient, lane)).rejects.toMatchObject({ code: 'STORE_UNAVAILABLE' })
     const write = store.write(lane, token, 0, { rows: [rowOf('k', 1, 1)], flushingTo: 1 })
     const read = readOne(store, lane, 'k')
     // Longer than the client tries by itself.
@@ -165,6 +167,8 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
     expect(await write).toBe('ok')
     await read
     expect((await readOne(store, lane, 'k'))![20]).toBe(1)
+    // A replica that has not heard of it would take over without this slot.
+    expect(await masterOf(lane)).toBe(master)
   })
 
   it('goes on over an orderly failover during writes, and loses none', async () => {

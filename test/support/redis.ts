@@ -138,7 +138,7 @@ export async function startCluster(): Promise<RedisCluster> {
     // Each hears of the others one by one, and says that all is well before it knows them.
     const isKnown = async ({ client }: RedisServer) => {
       const info = await client.cluster('INFO')
-      return /cluster_state:ok\r[^]*cluster_slots_ok:16384\r[^]*cluster_known_nodes:6\r/.test(info as string)
+      return /cluster_state:ok\r.*cluster_slots_ok:16384\r.*cluster_known_nodes:6\r/s.test(info as string)
     }
     for (const node of nodes) await until(() => isKnown(node))
     for (const node of nodes.slice(3)) {
