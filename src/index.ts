@@ -19,7 +19,9 @@ export { type BackfillOptions, type BackfillProgress, type BackfillReport, backf
 // Serving.
 export { compareWithMirror, type ParityOptions, type ParityReport, type RowDifference } from './offline/parity.ts'
 export { type RebuildOptions, type RebuildReport, rebuild } from './offline/rebuild.ts'
+export { type ServedLogOptions, ServedLogWriter } from './offline/served-log.ts'
 export { createFeatureReader, type FeatureReader } from './serve/reader.ts'
+export type { ServedLog, ServedRow } from './serve/served.ts'
 export { startServer } from './serve/server.ts'
 export { createArrowSource } from './source/arrow.ts'
 export { createNdjsonSource } from './source/ndjson.ts'

@@ -1,10 +1,12 @@
 /** `tilefold serve`: the HTTP server over the store, until it is told to stop. */
 import { loadCore } from '../engine/module.ts'
 import { createServerMetrics } from '../observe/metrics.ts'
+import { type ServedLogOptions, ServedLogWriter } from '../offline/served-log.ts'
 import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
 import { type FeatureServer, startServer } from '../serve/server.ts'
 import type { Call, Command } from './command.ts'
 import { printError } from './printer.ts'
+import type { Settings } from './settings.ts'
 import { openStore } from './stores.ts'
 import { packageVersion } from './version.ts'
 import { type LoadedViews, loadViews } from './views.ts'
@@ -25,6 +27,9 @@ address needs a token. A token given by flag can be seen in the list of processe
     { flags: '--max-in-flight <n>', about: 'requests under way; more are told to come back (256)' },
     { flags: '--row-cache <bytes>', about: 'memory for rows that were read, 0 for none (0)' },
     { flags: '--row-cache-max-age <duration>', about: 'a kept row is used for so long at most (1s)' },
+    { flags: '--served-log <dir>', about: 'log answers as Parquet there, with what they were computed from' },
+    { flags: '--served-log-share <ratio>', about: 'part of the entities whose answers are logged (1)' },
+    { flags: '--served-log-interval <duration>', about: 'a file of that log ends after (1m)' },
     {
       flags: '--drain-delay <duration>',
       about: 'keep serving so long after /readyz fails, for a balancer to notice (0s)',
@@ -56,11 +61,13 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
 
   const { namespace, plans } = loaded
   const { store, where } = await openStore(settings, { readOnly: true, plans })
+  let log: ServedLogWriter | undefined
   try {
     const { clock } = terminal
     const metrics = createServerMetrics({ version: packageVersion(), clock })
-    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock, metrics, rowCache })
     const onFault = (cause: unknown) => printError(cause, terminal, printer.format)
+    log = openLog(settings, { clock, metrics, onFault })
+    const reader = createFeatureReader({ store, namespace, plans, core: loadCore(), clock, metrics, rowCache, log })
     const server = await startServer({ reader, host, port, token, limits, metrics, onFault })
     const stopped = new Promise<void>((resolve) => terminal.onSignal(() => resolve()))
     printer.result({
@@ -73,9 +80,17 @@ async function run({ settings, terminal, printer }: Call): Promise<undefined> {
     printer.note('draining; another signal ends it now')
     await server.close()
   } finally {
+    await log?.close()
     await store.close()
   }
   return undefined
+}
+
+function openLog(settings: Settings, of: Pick<ServedLogOptions, 'clock' | 'metrics' | 'onFault'>) {
+  const directory = settings.text('served_log')
+  if (directory === undefined) return undefined
+  const share = settings.ratio('served_log_share')
+  return new ServedLogWriter({ directory, share, intervalMs: settings.durationMs('served_log_interval'), ...of })
 }
 
 function greeting(server: FeatureServer, { plans }: LoadedViews, where: string, hasToken: boolean): string {

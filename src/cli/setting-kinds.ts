@@ -93,6 +93,9 @@ export const KINDS = {
   max_in_flight: { about: 'feature requests under way; more are turned away', fallback: '256', bounds: [1, 100_000] },
   row_cache: { about: 'memory for rows that were read, 0 for none', fallback: '0', form: 'bytes' },
   row_cache_max_age: { about: 'a kept row is used for so long at most', fallback: '1s', form: 'duration' },
+  served_log: { about: 'directory for a log of answers, in Parquet; none unless told', isPath: true },
+  served_log_share: { about: 'part of the entities whose answers are logged', fallback: '1', form: 'ratio' },
+  served_log_interval: { about: 'a file of that log ends after', fallback: '1m', form: 'duration' },
 
   // Logs
   log_level: { about: 'least level that is logged', fallback: 'info', choices: LOG_LEVELS },

@@ -113,6 +113,8 @@ export function createServerMetrics(options: MetricsOptions): ServerMetrics & Ex
   const bytes = set.tally('store_read_bytes_total', 'Bytes of rows read.')
   const lookedFor = set.tally('row_cache_lookups_total', 'Rows looked for among those kept.')
   const kept = set.tally('row_cache_hits_total', 'Rows that were found there.')
+  const logged = set.tally('served_log_rows_total', 'Rows of the log of answers, in whole files.')
+  const unlogged = set.tally('served_log_dropped_rows_total', 'Rows left out of it: the disk was full or too slow.')
   return {
     requestDone: (route, status, seconds) => requests.observe([route, `${Math.floor(status / 100)}xx`], seconds),
     requestsInFlight(count) {
@@ -132,6 +134,10 @@ export function createServerMetrics(options: MetricsOptions): ServerMetrics & Ex
     rowsCached(lookups, hits) {
       lookedFor.add('', lookups)
       kept.add('', hits)
+    },
+    servedLogged(rowCount, dropped) {
+      logged.add('', rowCount)
+      unlogged.add('', dropped)
     },
     ...set.exposition(),
   }

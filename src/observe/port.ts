@@ -58,6 +58,8 @@ export interface ServerMetrics {
   storeRead(seconds: number, rows: number, bytes: number): void
   /** Rows that were looked for among those kept, and how many were there. */
   rowsCached(lookups: number, hits: number): void
+  /** Rows of the log of answers that are in whole files, and that had to be left out. */
+  servedLogged(rows: number, dropped: number): void
 }
 
 /** The numbers as text for Prometheus. */
@@ -94,4 +96,5 @@ export const NO_SERVER_METRICS: ServerMetrics = {
   values: nothing,
   storeRead: nothing,
   rowsCached: nothing,
+  servedLogged: nothing,
 }

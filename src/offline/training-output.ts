@@ -1,15 +1,12 @@
 /**
- * A training set as a file, or as Arrow's record batches. A file is complete or it isn't there: it is written under a
- * temporary name beside its own, synced, and renamed.
+ * A training set as a file, or as Arrow's record batches. A file is complete or it isn't there (output-file.ts).
  */
-import { type FileHandle, open, rename, rm } from 'node:fs/promises'
-import { basename, dirname, join } from 'node:path'
-
 import { CELL_BYTES, type Column, type ColumnBatch, type PhysicalType } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { type ArrowRecordBatch, encodeArrowFile, recordBatchOf } from '../source/arrow.ts'
 import { ParquetWriter } from '../source/parquet-writer.ts'
 import { ColumnBuffer, type WriterField, type WriterType } from '../source/parquet-writer-columns.ts'
+import { OutputFile } from './output-file.ts'
 
 export type OutputFormat = 'parquet' | 'arrow'
 
@@ -34,12 +31,11 @@ export async function writeTrainingSet(
   metadata: Readonly<Record<string, string>>,
 ): Promise<number> {
   const format = outputFormat(path)
-  const temp = join(dirname(path), `_tmp-${process.pid}-${basename(path)}`)
-  const file = await OutputFile.create(temp)
+  const file = await OutputFile.create(path)
   try {
     if (format === 'parquet') await writeParquet(file, batches, metadata)
     else for await (const bytes of encodeArrowFile(arrowBatches(batches))) await file.write(bytes)
-    await file.finish(path)
+    await file.finish()
     return file.bytes
   } catch (error) {
     await file.discard()
@@ -153,48 +149,4 @@ function cellsOf({ type, values }: Column, length: number): ArrayLike<number> & 
   const Cells = CELLS[type as keyof typeof CELLS]
   const bytes = values.byteOffset % Cells.BYTES_PER_ELEMENT === 0 ? values : values.slice()
   return new Cells(bytes.buffer as ArrayBuffer, bytes.byteOffset, length) as unknown as Float64Array
-}
-
-// ---- the file --------------------------------------------------------------------------------------------------------
-
-class OutputFile {
-  bytes = 0
-  readonly #temp: string
-  readonly #handle: FileHandle
-
-  private constructor(temp: string, handle: FileHandle) {
-    this.#temp = temp
-    this.#handle = handle
-  }
-
-  static async create(temp: string): Promise<OutputFile> {
-    return new OutputFile(temp, await attempt(temp, () => open(temp, 'w')))
-  }
-
-  async write(bytes: Uint8Array): Promise<void> {
-    await attempt(this.#temp, () => this.#handle.writeFile(bytes))
-    this.bytes += bytes.length
-  }
-
-  async finish(path: string): Promise<void> {
-    await attempt(this.#temp, () => this.#handle.sync())
-    await this.#handle.close()
-    await attempt(path, () => rename(this.#temp, path))
-    const folder = await open(dirname(path))
-    await folder.sync().catch(() => {}) // not every file system syncs folders
-    await folder.close()
-  }
-
-  async discard(): Promise<void> {
-    await this.#handle.close().catch(() => {})
-    await rm(this.#temp, { force: true })
-  }
-}
-
-async function attempt<T>(path: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (cause) {
-    throw new TilefoldError('OUTPUT_FAILED', `cannot write ${path}: ${(cause as Error).message}`, { path }, { cause })
-  }
 }

@@ -1,4 +1,5 @@
 /** What an answer was computed from, for who asks with `explain`: nothing of this is worked out otherwise. */
+import type { EntityInfo } from '../engine/merger.ts'
 import { asOfMsOf, type FeatureRequest } from './api.ts'
 import type { MergerLease } from './merge.ts'
 import { type ReadPlan, type SlotPlan, windowEndMs, windowStartMs } from './plan.ts'
@@ -67,19 +68,7 @@ function explainSlot(
   turns: ReadonlyMap<number, number>,
 ): RowExplanation {
   const info = lease.mergers[slotIndex]!.entityInfo(entity)
-  const rows: RowExplanation['rows'][number][] = []
-  const lanesWithout: string[] = []
-  const end = plan.slots[slotIndex + 1]?.firstRead ?? plan.reads.length
-  for (
-    let read = firstReadFor(plan, slot.firstRead, end, entity);
-    plan.readers[read] === entity && read < end;
-    read++
-  ) {
-    const { lane } = plan.reads[read]!.lane
-    const turn = turns.get(read)
-    if (turn !== undefined) rows.push({ lane, ...info.rowInfos[turn]! })
-    else lanesWithout.push(lane)
-  }
+  const { rows, lanesWithout } = rowsOfEntity(plan, slotIndex, entity, info, turns)
   return {
     view: slot.view.plan.view,
     rows,
@@ -98,8 +87,32 @@ function explainSlot(
   }
 }
 
+/** What the lanes that may hold an entity had of it. */
+export function rowsOfEntity(
+  plan: ReadPlan,
+  slotIndex: number,
+  entity: number,
+  { rowInfos }: Pick<EntityInfo, 'rowInfos'>,
+  turns: ReadonlyMap<number, number>,
+): Pick<RowExplanation, 'rows' | 'lanesWithout'> {
+  const rows: RowExplanation['rows'][number][] = []
+  const lanesWithout: string[] = []
+  const end = plan.slots[slotIndex + 1]?.firstRead ?? plan.reads.length
+  for (
+    let read = firstReadFor(plan, plan.slots[slotIndex]!.firstRead, end, entity);
+    plan.readers[read] === entity && read < end;
+    read++
+  ) {
+    const { lane } = plan.reads[read]!.lane
+    const turn = turns.get(read)
+    if (turn !== undefined) rows.push({ lane, ...rowInfos[turn]! })
+    else lanesWithout.push(lane)
+  }
+  return { rows, lanesWithout }
+}
+
 /** The how-manieth row of its entity each read brought: the merger's infos are in the order in which rows came. */
-function turnsOf({ slots, readers }: ReadPlan, found: readonly number[]): Map<number, number> {
+export function turnsOf({ slots, readers }: ReadPlan, found: readonly number[]): Map<number, number> {
   const turns = new Map<number, number>()
   const counts = new Map<string, number>()
   for (const read of found) {

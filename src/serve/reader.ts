@@ -12,6 +12,7 @@ import { MergerPool } from './merge.ts'
 import type { FeatureAnswer } from './respond.ts'
 import { RowCache, type RowCacheOptions } from './row-cache.ts'
 import { type Serving, serveFeatures } from './serve.ts'
+import type { ServedLog } from './served.ts'
 import { warmUp } from './warmup.ts'
 
 export interface FeatureReaderOptions {
@@ -28,6 +29,8 @@ export interface FeatureReaderOptions {
   readonly rowCache?: RowCacheOptions
   /** Told of every trip to the store. */
   readonly metrics?: Pick<ServerMetrics, 'storeRead' | 'rowsCached'>
+  /** Told of what was answered; warming up is not. */
+  readonly log?: ServedLog
 }
 
 export interface FeatureReader {
@@ -36,9 +39,9 @@ export interface FeatureReader {
    * Features of many entities, one row each, from one trip to the store. Throws REQUEST_INVALID, REQUEST_TOO_LARGE,
    * VIEW_UNKNOWN, FEATURE_UNKNOWN, LAYOUT_MISSING, VIEW_NOT_READY, DEFINITION_CHANGED, STORE_UNAVAILABLE, DEADLINE.
    * What is wrong with one entity's row is a status of its values and no error of the request; so is a part of the store that
-   * does not answer in time while others do.
+   * does not answer in time while others do. `requestId` is what the log of answers calls the request, a random one unless given.
    */
-  getFeatures(query: FeatureQuery, options?: { deadlineMs?: number }): Promise<FeatureAnswer>
+  getFeatures(query: FeatureQuery, options?: { deadlineMs?: number; requestId?: string }): Promise<FeatureAnswer>
   /**
    * Rejects while the store can't be read or a view has nothing to answer from. Before it resolves for the first time it
    * merges stored rows until the core's loops are compiled: the first requests would otherwise pay for that.
@@ -66,12 +69,13 @@ export function createFeatureReader(options: FeatureReaderOptions): FeatureReade
     limits: { ...REQUEST_LIMITS, ...options.limits },
     clock,
     metrics,
+    log: options.log,
   }
   const warmth: Warmth = {}
   return {
     catalog,
-    getFeatures: (query, { deadlineMs } = {}) =>
-      within(deadlineMs, (deadline) => serveFeatures(serving, query, deadline)),
+    getFeatures: (query, { deadlineMs, requestId } = {}) =>
+      within(deadlineMs, (deadline) => serveFeatures(serving, query, deadline, requestId)),
     checkReady: ({ deadlineMs } = {}) => within(deadlineMs, (deadline) => checkReady(serving, warmth, deadline)),
     expireLayouts() {
       serving.layouts.expire()

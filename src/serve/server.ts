@@ -210,7 +210,7 @@ function addFeatures(app: FastifyInstance, reader: FeatureReader, { limits, stat
     metrics.requestsInFlight(++state.inFlight)
     try {
       const query = queryFromBody(parseBody(bodyOf(request)))
-      const answer = await reader.getFeatures(query, { deadlineMs: limits.deadlineMs })
+      const answer = await reader.getFeatures(query, { deadlineMs: limits.deadlineMs, requestId: requestIdOf(request) })
       metrics.answered(answer.rows.length, answer.metadata.partial)
       tellStatuses(answer.rows, metrics)
       return json(reply, answerJson(answer))
@@ -218,6 +218,12 @@ function addFeatures(app: FastifyInstance, reader: FeatureReader, { limits, stat
       metrics.requestsInFlight(--state.inFlight)
     }
   })
+}
+
+/** The caller's own name for the request, which a log of answers keeps; ignored where it is none that can be kept. */
+function requestIdOf(request: FastifyRequest): string | undefined {
+  const id = request.headers['x-request-id']
+  return typeof id === 'string' && /^[\x21-\x7e]{1,128}$/.test(id) ? id : undefined
 }
 
 function bodyOf(request: FastifyRequest): Uint8Array {

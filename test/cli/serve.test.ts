@@ -1,6 +1,8 @@
+import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
+import { duckRows } from '../source/support.ts'
 import {
   cli,
   ended,
@@ -60,6 +62,21 @@ function ask(url: string, token?: string): Promise<Response> {
 }
 
 describe('tilefold serve', () => {
+  it('logs what it answered, in files that are whole once it has drained', async () => {
+    const log = join(folder, 'served')
+    const { child, end, url } = await start(['--served-log', log])
+    const answer = (await (await ask(url)).json()) as { rows: { values: unknown[] }[] }
+    child.kill('SIGTERM')
+    expect((await end).code).toBe(0)
+    const files = readdirSync(log, { recursive: true, encoding: 'utf8' }).filter((name) => name.endsWith('.parquet'))
+    expect(files).toHaveLength(1)
+    expect(files[0]).toMatch(/^orders_by_customer\/date=\d{4}-\d\d-\d\d\/served-\d{8}T\d{6}Z-[0-9a-f]{6}\.parquet$/)
+    const [row] = await duckRows(`SELECT * FROM '${log}/**/*.parquet'`)
+    expect(row).toMatchObject({ customer: 'ada', _request_row: 0n })
+    const values = Object.entries(row!).filter(([name]) => name.includes('__') && !name.endsWith('__status'))
+    expect(values.map(([, value]) => String(value))).toEqual(answer.rows[0]!.values.map(String))
+  })
+
   it('answers until it is told to stop, and ends with 0', async () => {
     const { child, end, url } = await start([])
     expect(url).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/)

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
-import { DuckDBInstance } from '@duckdb/node-api'
+import { DuckDBInstance, type DuckDBResultReader } from '@duckdb/node-api'
 import { bitAt, type Column, type ColumnBatch, type PhysicalType, type TimeUnit } from '../../src/model/columns.ts'
 import { type ErrorCode, TilefoldError } from '../../src/model/errors.ts'
 import type { InputColumn } from '../../src/model/plan.ts'
@@ -118,12 +118,20 @@ export function scratch(cleanUp: (remove: () => void) => void): (name: string) =
 
 /** Runs SQL in a fresh DuckDB and returns the last statement's columns. */
 export async function duck(...statements: readonly string[]): Promise<unknown[][]> {
+  return inDuck(statements, (reader) => reader.getColumns() as unknown[][])
+}
+
+/** The rows of the last statement, by column name. */
+export async function duckRows(...statements: readonly string[]): Promise<Record<string, unknown>[]> {
+  return inDuck(statements, (reader) => reader.getRowObjects())
+}
+
+async function inDuck<T>(statements: readonly string[], take: (reader: DuckDBResultReader) => T): Promise<T> {
   const instance = await DuckDBInstance.create()
   const connection = await instance.connect()
   try {
     for (const statement of statements.slice(0, -1)) await connection.run(statement)
-    const reader = await connection.runAndReadAll(statements.at(-1)!)
-    return reader.getColumns() as unknown[][]
+    return take(await connection.runAndReadAll(statements.at(-1)!))
   } finally {
     connection.closeSync()
     instance.closeSync()
