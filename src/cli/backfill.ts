@@ -56,8 +56,8 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const files = await findEventFiles(args, flags)
   const log = await planName(kind, files.paths)
   const threads = settings.whole('threads', 0, 64) ?? Math.max(1, Math.min(4, cpus().length - 1))
-  const historyLanes = settings.whole('history_lanes', 1, 4096) ?? Math.max(4, 4 * threads)
-  if (historyLanes < threads) {
+  const historyLanes = settings.whole('history_lanes', 1, 4096)
+  if (historyLanes !== undefined && historyLanes < threads) {
     throw settingError('--history-lanes', `got ${historyLanes}, expected at least one for each of ${threads} threads`)
   }
 
@@ -97,6 +97,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         pool,
         clock: terminal.clock,
         historyLanes,
+        newHistoryLanes: Math.max(4, 4 * threads),
         completeSinceMs,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,

@@ -25,8 +25,10 @@ export interface BackfillOptions {
   readonly pool: IngestPool
   /** Milliseconds since the epoch; the creation instant of a new history. */
   readonly clock: () => number
-  /** Lanes of a new history, at least four times the masters it may ever be spread over; 4 unless told. */
+  /** Lanes of the history, at least four times the masters it may ever be spread over; one that was begun with others is refused. */
   readonly historyLanes?: number
+  /** Lanes of a new history where `historyLanes` is not told; 4 unless told. */
+  readonly newHistoryLanes?: number
   /** Windows that start before this are incomplete; unless told, history is complete since ever. */
   readonly completeSinceMs?: number
   /** Bytes of folded tiles that wait for a flush, per view and thread; 64 MiB unless told. */
@@ -99,7 +101,7 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
   const handles: IngestHandle[] = []
   for (const plan of plans) {
     const { layout, generation } = await openHistory(seat, plan, {
-      lanes: options.historyLanes ?? HISTORY_LANES,
+      lanes: options.historyLanes ?? options.newHistoryLanes ?? HISTORY_LANES,
       log: source.log,
       notAfterMs: clock(),
       completeSinceMs: options.completeSinceMs,
@@ -109,6 +111,13 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
         'CONFIG_INVALID',
         `cannot backfill view ${plan.view}: its history of ${source.log} is complete, ${generation.history.endPosition + 1} rows`,
         { endPosition: generation.history.endPosition },
+      )
+    }
+    if (options.historyLanes !== undefined && options.historyLanes !== generation.history.lanes) {
+      throw new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot backfill view ${plan.view} into ${options.historyLanes} lanes: its history was begun with ${generation.history.lanes}; go on with those, or begin a generation of its own`,
+        { view: plan.view, got: options.historyLanes, expected: generation.history.lanes },
       )
     }
     // Views of one state share its rows: their lanes have one owner.
