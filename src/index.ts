@@ -15,6 +15,7 @@ export type { Counters } from './model/counters.ts'
 export { ERRORS, type ErrorCode, TilefoldError } from './model/errors.ts'
 export type { FeaturePlan, FeatureStatus, FeatureValue, Plan, WindowPlan } from './model/plan.ts'
 // History.
+export { type AsServedAnswer, type AsServedOptions, answersAsServed, type ServedVector } from './offline/as-served.ts'
 export { type BackfillOptions, type BackfillProgress, type BackfillReport, backfill } from './offline/backfill.ts'
 // Serving.
 export { compareWithMirror, type ParityOptions, type ParityReport, type RowDifference } from './offline/parity.ts'

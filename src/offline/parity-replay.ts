@@ -9,6 +9,7 @@ import { type ColumnBatch, sliceBatch } from '../model/columns.ts'
 import type { Plan } from '../model/plan.ts'
 import type { Source } from '../source/port.ts'
 import { createMemoryStore } from '../store/memory.ts'
+import type { LaneName, Store, StoredRow } from '../store/port.ts'
 import type { Sample } from './parity-sample.ts'
 import { isSampled } from './parity-sample.ts'
 
@@ -36,53 +37,107 @@ export interface Replayed {
 
 /** Throws SOURCE_CORRUPT, MIRROR_INVALID, COLUMN_*. */
 export async function replaySample(options: ReplayOptions): Promise<Replayed> {
-  const { plan, source, sample, positions, signal } = options
-  const store = createMemoryStore()
-  const lanes = Array.from({ length: sample.of }, (_, i) => `parity.${i}`)
-  const name = { namespace: 'parity', stateHash: plan.stateHash, generation: 1, lane: lanes[sample.index]! }
-  const ingest = await Ingest.open(
-    {
-      view: plan.view,
-      state: plan.state,
-      ...name,
-      log: source.log,
-      lanes,
-      shard: sample.index,
-      shards: sample.of,
-      notAfterMs: options.notAfterMs,
-      completeSinceMs: options.completeSinceMs,
-      layoutVersion: 1,
-      deltaBytesMax: DELTA_BYTES_MAX,
-      // Rows are compared at one frontier: where theirs are doesn't matter, and no clock on the wall holds them back.
-      isHistory: true,
-    },
-    { store, core: loadCore(), clock: () => 0, nonce: 'parity' },
-  )
+  const { sample, positions, signal } = options
+  const replay = await Replay.open(options)
   const rows = new Map<string, Uint8Array>()
-  const take = async (position: number) => {
-    await ingest.flush()
-    for await (const { key, bytes } of store.scanRows(name)) {
+  const waiting = positions.filter((position) => position >= 0)
+  const records = await replay.run(waiting, signal, async (position) => {
+    for await (const { key, bytes } of replay.rows()) {
       const hex = Buffer.from(key).toString('hex')
       if (isSampled(sample, key) && options.positionOf(key, hex) === position) rows.set(hex, bytes.slice())
     }
+  })
+  return { rows, watermarkMs: replay.watermarkMs, records }
+}
+
+/** One log through the walk, into a store of its own. */
+export class Replay {
+  readonly #source: Source
+  readonly #store: Store
+  readonly #lane: LaneName
+  readonly #ingest: Ingest
+
+  private constructor(source: Source, store: Store, lane: LaneName, ingest: Ingest) {
+    this.#source = source
+    this.#store = store
+    this.#lane = lane
+    this.#ingest = ingest
   }
-  const waiting = positions.filter((position) => position >= 0)
-  let records = 0
-  if (waiting.length > 0) {
-    reading: for await (const { batch } of source.read(0, signal)) {
-      for (let from = 0; from < batch.length; ) {
-        const stop = firstBehind(batch, from, waiting[0]!)
-        if (stop > from) await ingest.push(sliceBatch(batch, from, stop))
-        records += stop - from
-        from = stop
-        if (stop === batch.length) break
-        await take(waiting.shift()!)
-        if (waiting.length === 0) break reading
+
+  static async open(options: Omit<ReplayOptions, 'positionOf' | 'positions' | 'signal'>): Promise<Replay> {
+    const { plan, source, sample } = options
+    const store = createMemoryStore()
+    const lanes = Array.from({ length: sample.of }, (_, i) => `parity.${i}`)
+    const name = { namespace: 'parity', stateHash: plan.stateHash, generation: 1, lane: lanes[sample.index]! }
+    const ingest = await Ingest.open(
+      {
+        view: plan.view,
+        state: plan.state,
+        ...name,
+        log: source.log,
+        lanes,
+        shard: sample.index,
+        shards: sample.of,
+        notAfterMs: options.notAfterMs,
+        completeSinceMs: options.completeSinceMs,
+        layoutVersion: 1,
+        deltaBytesMax: DELTA_BYTES_MAX,
+        // Rows are compared at one frontier: where theirs are doesn't matter, and no clock on the wall holds them back.
+        isHistory: true,
+      },
+      { store, core: loadCore(), clock: () => 0, nonce: 'parity' },
+    )
+    return new Replay(source, store, name, ingest)
+  }
+
+  get watermarkMs(): number {
+    return this.#ingest.watermarkMs
+  }
+
+  rows(): AsyncIterable<StoredRow> {
+    return this.#store.scanRows(this.#lane)
+  }
+
+  async rowsOf(keys: readonly Uint8Array[]): Promise<(Uint8Array | undefined)[]> {
+    const found = new Array<Uint8Array | undefined>(keys.length)
+    const reads = keys.map((key) => ({ lane: this.#lane, key }))
+    await this.#store.readRows(reads, (index, bytes) => {
+      found[index] = bytes?.slice()
+    })
+    return found
+  }
+
+  /**
+   * Reads up to each of the ascending positions, and no further than the last; rows are as of it while `at` is called. Returns
+   * the records that were read. An abort ends the reading; the positions behind it are called for as far as the log was read.
+   */
+  async run(
+    positions: readonly number[],
+    signal: AbortSignal | undefined,
+    at: (position: number) => Promise<void>,
+  ): Promise<number> {
+    const waiting = [...positions]
+    const take = async (position: number) => {
+      await this.#ingest.flush()
+      await at(position)
+    }
+    let records = 0
+    if (waiting.length > 0) {
+      reading: for await (const { batch } of this.#source.read(0, signal)) {
+        for (let from = 0; from < batch.length; ) {
+          const stop = firstBehind(batch, from, waiting[0]!)
+          if (stop > from) await this.#ingest.push(sliceBatch(batch, from, stop))
+          records += stop - from
+          from = stop
+          if (stop === batch.length) break
+          await take(waiting.shift()!)
+          if (waiting.length === 0) break reading
+        }
       }
     }
+    for (const position of waiting) await take(position)
+    return records
   }
-  for (const position of waiting) await take(position)
-  return { rows, watermarkMs: ingest.watermarkMs, records }
 }
 
 const DELTA_BYTES_MAX = 64 << 20
