@@ -104,8 +104,7 @@ describe.skipIf(absent !== undefined)('Kafka of three brokers', () => {
       await until(() => acknowledged.length >= before + by)
     }
     await grows(2_000)
-    const { topics } = await kafka.admin.fetchTopicMetadata({ topics: [topic] })
-    const { leader } = topics[0]!.partitions[0]!
+    const leader = (await kafka.leaders(topic))[0]!
     await kafka.kill9(leader)
     // Of every partition something must come through again.
     const since = acknowledged.length

@@ -32,15 +32,10 @@ describe.skipIf(missing !== undefined)('the pipeline and its brokers', { timeout
     await Promise.all([kafka?.stop(), redis?.stop()])
   }, 60_000)
 
-  async function leaders(topic: string): Promise<number[]> {
-    const { topics } = await kafka.admin.fetchTopicMetadata({ topics: [topic] })
-    return topics[0]!.partitions.sort((a, b) => a.partitionId - b.partitionId).map(({ leader }) => leader)
-  }
-
   /** A group's coordinator leads the partition of its offsets that Java's hash of its name chooses. */
   async function coordinatorOf(group: string): Promise<number> {
     const hash = Buffer.from(group).reduce((sum, byte) => (Math.imul(sum, 31) + byte) | 0, 0)
-    const all = await leaders(OFFSETS)
+    const all = await kafka.leaders(OFFSETS)
     return all[Math.abs(hash) % all.length]!
   }
 
@@ -57,7 +52,7 @@ describe.skipIf(missing !== undefined)('the pipeline and its brokers', { timeout
     const recovery = new Recovery(kafka, stream)
     for (const victim of victims) {
       await sleep(1_500)
-      expect(await leaders(stream.topic)).toContain(victim)
+      expect(await kafka.leaders(stream.topic)).toContain(victim)
       await kafka.kill9(victim)
       // How long two brokers take to agree who leads now is theirs; the broker comes back in any case.
       const isOver = await Promise.race([recovery.disturbed().then(() => true), sleep(PATIENCE_MS, false)])

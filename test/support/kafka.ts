@@ -27,6 +27,8 @@ export interface KafkaCluster {
   readonly admin: Admin
   /** A topic with a leader for every partition; its name is `name` and a suffix of this run. */
   createTopic(name: string, partitions?: number, config?: Readonly<Record<string, string>>): Promise<string>
+  /** The broker that leads each partition, by partition; -1 where none does. */
+  leaders(topic: string): Promise<number[]>
   /** The offset behind the last record of a partition. */
   topicEnd(topic: string, partition: number): Promise<number>
   /** Runs a Java program of this folder against the brokers' own client library; its standard output. */
@@ -117,6 +119,9 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
       })
       await hasLeaders(admin, topic)
       return topic
+    },
+    leaders(topic) {
+      return leadersOf(admin, topic)
     },
     async topicEnd(topic, partition) {
       const offsets = await admin.fetchTopicOffsets(topic)
@@ -279,11 +284,23 @@ async function firstUp(admin: Admin, nodes: readonly Node[]): Promise<void> {
 /** Until each partition of a new topic has a leader. */
 async function hasLeaders(admin: Admin, topic: string): Promise<void> {
   for (let attempt = 0; attempt < 300; attempt++) {
-    const described = await admin.fetchTopicMetadata({ topics: [topic] }).catch(() => undefined)
-    if (described?.topics[0]?.partitions.every(({ leader }) => leader >= 0)) return
+    if ((await leadersOf(admin, topic)).every((leader) => leader >= 0)) return
     await sleep(100)
   }
   throw new Error(`topic ${topic} has no leaders after 30 s`)
+}
+
+/** kafkajs asks one broker once, and that may be the one that has just died or has not heard of the topic yet. */
+async function leadersOf(admin: Admin, topic: string): Promise<number[]> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+      return topics[0]!.partitions.sort((a, b) => a.partitionId - b.partitionId).map(({ leader }) => leader)
+    } catch (error) {
+      if (attempt === 300) throw error
+      await sleep(100)
+    }
+  }
 }
 
 /** Until every broker is registered and answers. */
