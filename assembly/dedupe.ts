@@ -87,11 +87,14 @@ export function writeIds(at: usize, horizonMs: i64): usize {
   return at
 }
 
+/** Of the count: something else stands behind the ids. */
+export const IDS_FOLLOWED: u64 = 1 << 63
+
 /** Reads what `writeIds` wrote; the address behind it, or 0 when the bytes do not hold together. */
 export function readIds(at: usize, end: usize): usize {
   clearIds()
   if (at + 8 > end) return 0
-  const count = load<u64>(at)
+  const count = load<u64>(at) & ~IDS_FOLLOWED
   at += 8
   for (let i: u64 = 0; i < count; i++) {
     if (at + 12 > end) return 0

@@ -15,7 +15,7 @@ import { KeyTable, clearTable, intern, internOne, keyRecord, laneHash, reserve }
 import { clearEvents, eventBytesInUse } from './events'
 import { drawLine, endErasing, erase } from './forget'
 import { slotsEnd } from './slots'
-import { idBytes, readIds, writeIds } from './dedupe'
+import { IDS_FOLLOWED, idBytes, readIds, writeIds } from './dedupe'
 import { advance as advanceWatermark, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
 import { advanceRow, flushRow } from './flush'
 import { clearDelta, dirtyAtPlace, sortDelta } from './flush/delta'
@@ -315,7 +315,10 @@ export function writeCheckpoint(): usize {
   store<i64>(at, headFrontierMs, 24)
   memory.copy(at + 32, counters, 72)
   const behind = writeIds(at + 104, horizon)
-  if (elsewhere != 0) store<u64>(behind, elsewhere)
+  if (elsewhere != 0) {
+    store<u64>(at + 104, load<u64>(at + 104) | IDS_FOLLOWED)
+    store<u64>(behind, elsewhere)
+  }
   return bytes
 }
 
@@ -323,11 +326,12 @@ export function writeCheckpoint(): usize {
 export function readCheckpoint(at: usize, bytes: usize): i32 {
   if (bytes < 112) return 1
   const behind = readIds(at + 104, at + bytes)
-  if (behind == 0 || (behind != at + bytes && behind + 8 != at + bytes)) return 1
+  const more: usize = (load<u64>(at + 104) & IDS_FOLLOWED) == 0 ? 0 : 8
+  if (behind == 0 || behind + more != at + bytes) return 1
   setClock(load<i64>(at, 8), load<f64>(at))
   setWatermark(load<i64>(at, 16), load<i64>(at, 24))
   memory.copy(counters, at + 32, 72)
-  store<u64>(counters + (VERDICT_ELSEWHERE << 3), behind == at + bytes ? 0 : load<u64>(behind))
+  store<u64>(counters + (VERDICT_ELSEWHERE << 3), more == 0 ? 0 : load<u64>(behind))
   return 0
 }
 
