@@ -47,7 +47,7 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
             lane,
             from,
             marker < 0 ? '-' : formatCount(marker),
-            takes ? `${takes.inside ? 'of' : 'not of'} ${formatRanges(takes.ranges)}` : 'all',
+            takes ? `${takes.inside ? 'inside' : 'outside'} ${formatRanges(takes.ranges)}` : 'all',
           ]),
         ),
     })
