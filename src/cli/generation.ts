@@ -1,9 +1,12 @@
 /** `tilefold generation`: a view built beside itself, and the pointer that readers follow. */
+
+import { formatRanges, parseRange, type TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { surveyStates } from '../registry/gc.ts'
 import { beginGeneration, dropGeneration, switchGeneration } from '../registry/generations.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import type { Call, Command } from './command.ts'
+import { coversData } from './covers-data.ts'
 import { readGeneration } from './generation-number.ts'
 import { settingError } from './settings.ts'
 import { openStore } from './stores.ts'
@@ -13,7 +16,9 @@ export const generation: Command = {
   name: 'generation',
   description: `Builds a view beside itself, for a correction or another state, and moves its readers in one step.
 begin gives a number that nobody reads yet; fill it with "tilefold rebuild --generation n", as often as needed to catch up.
-switch moves readers to --generation, and refuses while one of its lanes is behind what they see now. Workers go on with the
+With --replace, files give the events of those times in the place of the log: "tilefold backfill --generation n" takes from them what
+lies inside, the other lanes what lies outside, so that nothing counts twice and a bad range is corrected. Ranges need not lie on tiles' edges.
+switch moves readers to --generation, and refuses while its files are not all in or one of its lanes is behind what they see now. Workers go on with the
 generation they began with: stop them before the last rebuild, start them behind the switch. The old generation stays, to
 go back to (--allow-behind). drop takes a generation out of the layout; "tilefold gc --delete" deletes its rows.`,
   arguments: [
@@ -21,12 +26,21 @@ go back to (--allow-behind). drop takes a generation out of the layout; "tilefol
     { name: '<view>', about: 'name of the view' },
   ],
   options: [
+    {
+      flags: '--replace <from..to>',
+      about: 'begin: event times that files give instead of the log, from the first instant to before the second',
+      isList: true,
+    },
     { flags: '--generation <n>', about: 'to switch to, or to drop' },
     { flags: '--state <hash>', about: "drop: of this state (the definition's)" },
     { flags: '--allow-behind', about: 'switch to a generation that is behind what readers see' },
   ],
   examples: [
     ['tilefold generation begin spend', 'prints the number for tilefold rebuild --generation'],
+    [
+      'tilefold generation begin spend --replace 2026-11-24T00:00:00Z..2026-11-25T00:00:00Z',
+      'then backfill and rebuild, both with its number',
+    ],
     ['tilefold generation switch spend --generation 2', 'readers see generation 2'],
   ],
   run,
@@ -44,6 +58,8 @@ async function run({ args, flags, settings, printer }: Call): Promise<undefined>
   if (action !== 'begin' && number === undefined) {
     throw settingError('--generation', `got none, expected the number of the generation to ${action}`)
   }
+  const replace = readRanges(flags.replace as readonly string[] | undefined)
+  if (action !== 'begin' && replace.length > 0) throw settingError('--replace', `got it with ${action}, expected begin`)
   const { namespace, plans } = await loadViews(settings)
   const { plan } = viewNamed(catalogOf(plans), name)
   const { store } = await openStore(settings, { readOnly: false, plans })
@@ -52,21 +68,43 @@ async function run({ args, flags, settings, printer }: Call): Promise<undefined>
     const stateHash = (flags.state as string | undefined) ?? plan.stateHash
     const done =
       action === 'begin'
-        ? await beginGeneration(seat, plan, highestOf(await surveyStates(store, namespace), plan.stateHash))
+        ? await beginGeneration(seat, plan, {
+            above: highestOf(await surveyStates(store, namespace), plan.stateHash),
+            replace,
+          })
         : action === 'switch'
           ? await switchGeneration(seat, plan, number!, { allowBehind: flags.allowBehind === true })
           : await dropGeneration(seat, plan, { stateHash, generation: number! })
     const { current, version } = done.layout
+    const { covers } = done.generation
     const about = { state_hash: done.generation.stateHash, generation: done.generation.generation }
     printer.result({
-      data: { action, view: plan.view, ...about, layout_version: version, ...(current && { current }) },
+      data: {
+        action,
+        view: plan.view,
+        ...about,
+        layout_version: version,
+        ...(current && { current }),
+        ...(covers && { covers: coversData(covers) }),
+      },
       table: () =>
-        `View ${plan.view}, ${action}: generation ${about.generation} of state ${about.state_hash}. Readers see generation ${current?.generation ?? '-'}.`,
+        `View ${plan.view}, ${action}: generation ${about.generation} of state ${about.state_hash}. Readers see generation ${current?.generation ?? '-'}.${covers ? `\nIts files give ${formatRanges(covers)}, the log all else.` : ''}`,
     })
     return undefined
   } finally {
     await store.close()
   }
+}
+
+/** Throws USAGE. */
+function readRanges(texts: readonly string[] = []): TimeRange[] {
+  return texts.map((text) => {
+    try {
+      return parseRange(text)
+    } catch (error) {
+      throw settingError('--replace', (error as Error).message)
+    }
+  })
 }
 
 /** Views of one state share its rows, so a number another one used is taken. */

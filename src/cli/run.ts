@@ -4,6 +4,7 @@ import { createLog } from '../observe/log.ts'
 import { LOG_FORMATS, LOG_LEVELS, type Log } from '../observe/log-port.ts'
 import { createWorkerMetrics } from '../observe/metrics.ts'
 import type { Exposition } from '../observe/port.ts'
+import { findUncut } from '../registry/generations.ts'
 import { Access } from '../serve/access.ts'
 import { createDeadLetterFile, type DeadLetters } from '../source/dead-letters.ts'
 import { createJsonDecoder } from '../source/json-messages.ts'
@@ -18,6 +19,7 @@ import { readDuration, type Settings } from './settings.ts'
 import { openStore } from './stores.ts'
 import type { Signal } from './terminal.ts'
 import { groupOf, readTopics, TOPIC_OPTIONS, topicsOf } from './topics.ts'
+import { UNCUT } from './uncut.ts'
 import { packageVersion } from './version.ts'
 import { loadViews } from './views.ts'
 
@@ -103,6 +105,9 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
       metrics,
       report: (report) => tell(report, log),
     })
+    for (const view of await findUncut({ store, namespace }, plans)) {
+      log.warn(`view ${view}: ${UNCUT}`, { view })
+    }
     endpoint = await openEndpoint(settings, metrics, job)
     if (endpoint) log.info(`metrics on ${endpoint.url}/metrics`)
     await job.start()

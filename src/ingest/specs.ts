@@ -1,4 +1,5 @@
 /** From a generation's layout to the ingests of one live log. */
+import { takenTimes } from '../model/covers.ts'
 import type { Plan } from '../model/plan.ts'
 import { liveLane } from '../model/view-layout.ts'
 import type { OpenGeneration } from '../registry/layouts.ts'
@@ -38,6 +39,7 @@ export function liveSpecs(
     layoutVersion: layout.version,
     deltaBytesMax,
     isHistory: false,
+    takes: takenTimes(generation.covers, false),
     keyedBy,
     ...(ledgerMs === undefined ? {} : { ledgerMs }),
   }))

@@ -2,6 +2,7 @@
  * The layout of a view: which generation is served, and every lane that may hold an entity. A small versioned JSON value
  * in the store, written before its lanes are first used; readers re-read it when a row is newer than what they know.
  */
+import type { TimeRange } from './covers.ts'
 import { laneHash, partitionHash } from './key.ts'
 import type { StatePlan } from './plan.ts'
 
@@ -34,6 +35,11 @@ export interface GenerationLayout {
     /** Final lane sequences, compared by the live lanes' idle check: a lower one means that history was lost. */
     readonly sequences?: readonly number[]
   }
+  /**
+   * Event times for which the history lanes are authoritative, ascending and apart; fixed before any lane is written. Absent:
+   * every lane takes every event, and what files and logs both hold counts twice.
+   */
+  readonly covers?: readonly TimeRange[]
   /** Windows that start before this are `incomplete`; undefined = complete since ever. */
   readonly completeSinceMs?: number
   /** Live input logs. `notAfterMs` bounds the late clock of a log without record times: its creation instant. */

@@ -62,6 +62,7 @@ export async function answersAsServed(options: AsServedOptions): Promise<AsServe
       source: log.source,
       sample: { of: 1, index: 0 },
       notAfterMs: log.notAfterMs,
+      takes: log.takes,
       completeSinceMs: generation.completeSinceMs ?? 0,
     })
     const positions = [...vectorsAt.keys()].sort((a, b) => a - b)

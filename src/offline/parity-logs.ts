@@ -1,4 +1,6 @@
 /** The logs of a generation, and what they are read from again: the mirror for topics, files for history. */
+
+import { type TakenTimes, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, historyLane, liveLane } from '../model/view-layout.ts'
@@ -14,6 +16,7 @@ export interface ParityLog {
   /** Last position that the source has. */
   readonly end: number
   readonly notAfterMs: number
+  readonly takes: TakenTimes | undefined
 }
 
 export interface ParityFiles {
@@ -55,7 +58,8 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
     const { partition } = part
     const files = await checkMirror(mirror!, topic, partition)
     const source = createMirrorSource({ dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} })
-    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, notAfterMs })
+    const takes = takenTimes(generation.covers, false)
+    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, notAfterMs, takes })
   }
   if (logs.length > 0) return { logs, unchecked }
   const expected = [...generation.logs.map(({ name }) => name), ...(own.length > 0 ? ['history'] : [])].join(', ')
@@ -70,7 +74,7 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
 async function historyLog(
   { source, notAfterMs }: ParityFiles,
   lanes: readonly string[],
-  { history }: GenerationLayout,
+  { history, covers }: GenerationLayout,
 ): Promise<ParityLog> {
   if (history.log !== undefined && history.log !== source.log) {
     throw new TilefoldError(
@@ -79,5 +83,5 @@ async function historyLog(
       { expected: history.log },
     )
   }
-  return { lanes, source, end: Number.MAX_SAFE_INTEGER, notAfterMs }
+  return { lanes, source, end: Number.MAX_SAFE_INTEGER, notAfterMs, takes: takenTimes(covers, true) }
 }

@@ -6,6 +6,7 @@
 import { loadCore } from '../engine/module.ts'
 import { Ingest } from '../ingest/ingest.ts'
 import { type ColumnBatch, sliceBatch } from '../model/columns.ts'
+import type { TakenTimes } from '../model/covers.ts'
 import type { Plan } from '../model/plan.ts'
 import type { Source } from '../source/port.ts'
 import { createMemoryStore } from '../store/memory.ts'
@@ -20,6 +21,8 @@ export interface ReplayOptions {
   /** Bounds the late clock, where the log has no record times. */
   readonly notAfterMs: number
   readonly completeSinceMs: number
+  /** Event times that the log's lanes take. */
+  readonly takes: TakenTimes | undefined
   /** Where the entity's row is to be taken. */
   readonly positionOf: (key: Uint8Array, hex: string) => number
   /** Every position that `positionOf` may give, ascending. */
@@ -84,6 +87,7 @@ export class Replay {
         deltaBytesMax: DELTA_BYTES_MAX,
         // Rows are compared at one frontier: where theirs are doesn't matter, and no clock on the wall holds them back.
         isHistory: true,
+        takes: options.takes,
       },
       { store, core: loadCore(), clock: () => 0, nonce: 'parity' },
     )

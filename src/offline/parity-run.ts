@@ -184,6 +184,7 @@ class Parity {
       source: log.source,
       sample,
       notAfterMs: log.notAfterMs,
+      takes: log.takes,
       completeSinceMs: this.#generation.completeSinceMs ?? 0,
       positionOf,
       positions: [...positions].filter((position) => position <= log.end).sort((a, b) => a - b),

@@ -14,6 +14,7 @@ import { liveSpecs, sharesRows } from '../ingest/specs.ts'
 import type { Counters } from '../model/counters.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
+import { plansOfGeneration } from '../registry/generations.ts'
 import { type LayoutSeat, openGeneration, openLog } from '../registry/layouts.ts'
 import { readMirror } from '../source/mirror.ts'
 import { checkMirror, type FoundFile } from '../source/mirror-check.ts'
@@ -74,8 +75,10 @@ interface Part {
 
 /** Throws SOURCE_NOT_FOUND, MIRROR_INVALID, LOG_GAP, SOURCE_CORRUPT, COLUMN_*, DEFINITION_CHANGED, FENCED, STORE_UNAVAILABLE. */
 export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
-  for (const plan of options.plans) await openGeneration(options.seat, plan)
-  const parts = await findParts(options)
+  // Views are corrected one by one: the others do not have the generation.
+  const plans = await plansOfGeneration(options.seat, options.plans)
+  for (const plan of plans) await openGeneration(options.seat, plan)
+  const parts = await findParts({ ...options, plans })
   const recordsTotal = parts.reduce(
     (sum, { files }) => sum + files.reduce((rows, { entry }) => rows + entry.facts.rows, 0),
     0,

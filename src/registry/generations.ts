@@ -1,13 +1,16 @@
 /**
  * Generations beside each other: a state built anew while readers stay with the old one, until one pointer moves.
  *
- *   begin   a number nobody has used; nobody reads it
- *   fill    rebuild or backfill, told the number; the same call again goes on from each lane's marker
- *   switch  the pointer, once every lane is as far as the old generation's: readers see all of the old or all of the new
+ *   begin   a number nobody has used; nobody reads it. For a correction, with the ranges of event time that files are to replace
+ *   fill    rebuild and backfill, in any order, told the number; the same call again goes on from each lane's marker
+ *   switch  the pointer, once history is in and every lane is as far as the old generation's: readers see all of the old or all
+ *           of the new
  *   drop    out of the layout; its rows are what `gc` collects
  *
  * Each is one compare-and-set on the layout, so a crash in between leaves one of the two. The old generation stays as it is, to go back to.
  */
+
+import { coverAll, formatRanges, joinRanges, type TakenTimes, type TimeRange, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, generationOf, laneGroups, type ViewLayout } from '../model/view-layout.ts'
@@ -23,6 +26,8 @@ export interface LaneOffsets {
   readonly from: 'history' | 'log'
   /** Every event at or before it is in the rows; -1 = none yet. */
   readonly marker: number
+  /** Event times it takes; all of them where absent. */
+  readonly takes?: TakenTimes
 }
 
 /** A lane of the generation that readers see, and how far the other one is. */
@@ -32,23 +37,36 @@ export interface Distance {
   readonly reached: number
 }
 
-/** A new generation of the plan's state, not visible. `above`: higher than every number that is stored under the state. */
-export function beginGeneration(seat: LayoutSeat, plan: Plan, above = 0): Promise<OpenGeneration> {
+export interface BeginOptions {
+  /** Higher than every number that is stored under the state. */
+  readonly above?: number
+  /** Event times that files are to give in the place of the log; none unless told. */
+  readonly replace?: readonly TimeRange[]
+}
+
+/** A new generation of the plan's state, not visible. */
+export function beginGeneration(
+  seat: LayoutSeat,
+  plan: Plan,
+  { above = 0, replace = [] }: BeginOptions = {},
+): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
     const { stateHash, state } = plan
     const used = layout.generations.map(({ generation }) => generation)
     const number = Math.max(above, layout.highest ?? 0, ...used) + 1
-    return put(
-      { ...layout, highest: number },
-      { stateHash, generation: number, state, history: { lanes: 0 }, logs: [] },
-    )
+    const fresh = { stateHash, generation: number, state, history: { lanes: 0 }, logs: [] }
+    if (replace.length === 0) return put({ ...layout, highest: number }, fresh)
+    // The rest is what readers have, and as complete as that is.
+    const completeSinceMs = servedBy(layout)?.completeSinceMs
+    return put({ ...layout, highest: number }, { ...fresh, covers: joinRanges(replace), completeSinceMs })
   })
 }
 
 /**
- * Moves the readers to a generation of the plan's state. Throws LAYOUT_MISSING, and VIEW_NOT_READY where a lane is behind the
- * one that is read now, unless `allowBehind`: to go back.
+ * Moves the readers to a generation of the plan's state. Throws LAYOUT_MISSING, and VIEW_NOT_READY where its history is not all
+ * in; and where a lane is behind the one that is read now or history is missing that readers see now, unless `allowBehind`: to
+ * go back.
  */
 export async function switchGeneration(
   seat: LayoutSeat,
@@ -58,6 +76,8 @@ export async function switchGeneration(
 ): Promise<OpenGeneration> {
   const before = await readView(seat, plan)
   const target = namedGeneration(before, plan, number)
+  refuseUnfinished(plan, target)
+  if (!allowBehind) refuseLessHistory(plan, servedBy(before), target)
   const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached < served)
   if (behind.length > 0 && !allowBehind) {
     const { lane, served, reached } = behind[0]!
@@ -71,9 +91,36 @@ export async function switchGeneration(
     if (!layout) throw missing(plan)
     const generation = namedGeneration(layout, plan, number)
     if (isCurrent(layout, generation)) return { layout, generation }
+    refuseUnfinished(plan, generation)
     const { stateHash } = generation
     return put({ ...layout, current: { stateHash, generation: number } }, generation)
   })
+}
+
+/** Files are to be in whole before anybody reads them. */
+function refuseUnfinished({ view }: Plan, { generation, history, covers }: GenerationLayout): void {
+  const isBegun = history.lanes > 0
+  if (isBegun ? history.endPosition !== undefined : covers === undefined) return
+  const got = isBegun ? 'files that are not all in' : 'none'
+  throw new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${view} to generation ${generation}: its history is not finished; got ${got}, expected "tilefold backfill --generation ${generation}" to have come to its end`,
+    { view, generation },
+  )
+}
+
+/** What readers see of files comes from no log: another generation has it only from files. */
+function refuseLessHistory({ view }: Plan, served: GenerationLayout | undefined, target: GenerationLayout): void {
+  if (served === undefined || served === target || served.history.lanes === 0) return
+  const { generation, history, covers } = target
+  // History without ranges may reach back however far.
+  const from = served.covers ?? [{ fromMs: 0, toMs: 1 }]
+  if (history.lanes > 0 && (covers === undefined || coverAll(covers, from))) return
+  throw new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${view} to generation ${generation}: readers see history of generation ${served.generation} that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${served.covers ? formatRanges(served.covers) : 'history from 1970 on'}. Begin one with those ranges too, and backfill the files of both`,
+    { view, generation },
+  )
 }
 
 /** Takes a generation out of the layout. Throws LAYOUT_MISSING, and STATE_IN_USE where readers see it. */
@@ -106,8 +153,18 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
     const { stateHash, generation, history } = each
     for (const [i, lane] of lanesOf(each).entries()) {
       const marker = await markerOf(seat, each, lane)
-      const from = i < history.lanes ? 'history' : 'log'
-      found.push({ stateHash, generation, isCurrent: isCurrent(layout, each), lane, from, marker })
+      const isHistory = i < history.lanes
+      const from = isHistory ? 'history' : 'log'
+      const takes = takenTimes(each.covers, isHistory)
+      found.push({
+        stateHash,
+        generation,
+        isCurrent: isCurrent(layout, each),
+        lane,
+        from,
+        marker,
+        ...(takes && { takes }),
+      })
     }
   }
   return found
@@ -115,8 +172,7 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
 
 /** Positions are the log's, whatever the state: lanes of one name compare. History lanes count rows of files and don't. */
 async function distances(seat: LayoutSeat, layout: ViewLayout, target: GenerationLayout): Promise<Distance[]> {
-  const { current } = layout
-  const served = current && generationOf(layout, current.stateHash, current.generation)
+  const served = servedBy(layout)
   if (!served || served === target) return []
   const lanes = lanesOf(served).slice(served.history.lanes)
   return Promise.all(
@@ -126,6 +182,40 @@ async function distances(seat: LayoutSeat, layout: ViewLayout, target: Generatio
       reached: await markerOf(seat, target, lane),
     })),
   )
+}
+
+/** What readers see. */
+function servedBy({ generations, current }: ViewLayout): GenerationLayout | undefined {
+  return generations.find((each) => each.stateHash === current?.stateHash && each.generation === current.generation)
+}
+
+/** Its files may hold what its log holds too, and nothing tells which of the two counts. */
+export function isUncut({ history, covers }: GenerationLayout): boolean {
+  return history.lanes > 0 && covers === undefined
+}
+
+/** Of these views, those that readers see a history of that has no cut. Throws STORE_UNAVAILABLE. */
+export async function findUncut({ store, namespace }: LayoutSeat, plans: readonly Plan[]): Promise<string[]> {
+  const found: string[] = []
+  for (const { view } of plans) {
+    const text = await store.readLayout(namespace, view)
+    const served = text === undefined ? undefined : servedBy(JSON.parse(text) as ViewLayout)
+    if (served && isUncut(served)) found.push(view)
+  }
+  return found
+}
+
+/** The views that have the generation. Throws LAYOUT_MISSING where none has. */
+export async function plansOfGeneration(seat: LayoutSeat, plans: readonly Plan[]): Promise<readonly Plan[]> {
+  const { store, namespace, generation } = seat
+  if (generation === undefined) return plans
+  const found: Plan[] = []
+  for (const plan of plans) {
+    const text = await store.readLayout(namespace, plan.view)
+    if (text !== undefined && generationOf(JSON.parse(text) as ViewLayout, plan.stateHash, generation)) found.push(plan)
+  }
+  if (found.length === 0 && plans[0]) namedGeneration(await readView(seat, plans[0]), plans[0], generation)
+  return found
 }
 
 function lanesOf(generation: GenerationLayout): string[] {
