@@ -9,7 +9,8 @@ import { loadViews } from './views.ts'
 export const offsets: Command = {
   name: 'offsets',
   description: `Shows every lane of every generation that the layout of a view names: whether it is history (rows of files) or a log, up to which
-position its rows hold it, and which generation readers see. A worker or a rebuild goes on right behind the position.`,
+position its rows hold it, and which generation readers see. A worker or a rebuild goes on right behind the position. START: where the lanes of a generation that was
+begun with --from start.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [],
   examples: [['tilefold offsets spend -o json', 'for a script']],
@@ -33,12 +34,16 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
       },
       table: () =>
         renderTable(
-          [...['STATE', 'READ', 'LANE', 'FROM'].map((title) => ({ title })), { title: 'POSITION', align: 'right' }],
-          lanes.map(({ stateHash, generation, isCurrent, lane, from, marker }) => [
+          [
+            ...['STATE', 'READ', 'LANE', 'FROM'].map((title) => ({ title })),
+            ...['START', 'POSITION'].map((title) => ({ title, align: 'right' as const })),
+          ],
+          lanes.map(({ stateHash, generation, isCurrent, lane, from, start, marker }) => [
             `${stateHash}/${generation}`,
             isCurrent ? 'yes' : '-',
             lane,
             from,
+            start === undefined ? '-' : formatCount(start),
             marker < 0 ? '-' : formatCount(marker),
           ]),
         ),

@@ -63,6 +63,7 @@ export async function answersAsServed(options: AsServedOptions): Promise<AsServe
       sample: { of: 1, index: 0 },
       notAfterMs: log.notAfterMs,
       completeSinceMs: generation.completeSinceMs ?? 0,
+      start: log.start,
     })
     const positions = [...vectorsAt.keys()].sort((a, b) => a - b)
     await replay.run(positions, options.signal, async (position) => {

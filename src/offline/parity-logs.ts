@@ -1,7 +1,7 @@
 /** The logs of a generation, and what they are read from again: the mirror for topics, files for history. */
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, historyLane, liveLane } from '../model/view-layout.ts'
+import { type GenerationLayout, historyLane, liveLane, startOf } from '../model/view-layout.ts'
 import { createMirrorSource } from '../source/mirror.ts'
 import { checkMirror } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
@@ -13,6 +13,8 @@ export interface ParityLog {
   readonly source: Source
   /** Last position that the source has. */
   readonly end: number
+  /** The first that counts; the source's own first unless told. */
+  readonly start?: number
   readonly notAfterMs: number
 }
 
@@ -54,8 +56,10 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
     }
     const { partition } = part
     const files = await checkMirror(mirror!, topic, partition)
-    const source = createMirrorSource({ dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} })
-    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, notAfterMs })
+    const start = startOf(generation, name)
+    const own = { dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} }
+    const source = createMirrorSource({ ...own, from: start })
+    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, start, notAfterMs })
   }
   if (logs.length > 0) return { logs, unchecked }
   const expected = [...generation.logs.map(({ name }) => name), ...(own.length > 0 ? ['history'] : [])].join(', ')

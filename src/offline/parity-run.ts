@@ -185,6 +185,7 @@ class Parity {
       sample,
       notAfterMs: log.notAfterMs,
       completeSinceMs: this.#generation.completeSinceMs ?? 0,
+      start: log.start,
       positionOf,
       positions: [...positions].filter((position) => position <= log.end).sort((a, b) => a - b),
       ...(this.#options.signal && { signal: this.#options.signal }),

@@ -2,15 +2,25 @@
  * Generations beside each other: a state built anew while readers stay with the old one, until one pointer moves.
  *
  *   begin   a number nobody has used; nobody reads it
- *   fill    rebuild or backfill, told the number; the same call again goes on from each lane's marker
+ *   fill    rebuild, backfill or workers, told the number; the same call again goes on from each lane's marker
  *   switch  the pointer, once every lane is as far as the old generation's: readers see all of the old or all of the new
  *   drop    out of the layout; its rows are what `gc` collects
  *
  * Each is one compare-and-set on the layout, so a crash in between leaves one of the two. The old generation stays as it is, to go back to.
+ *
+ * Under live traffic both move on. So the served markers are read first: a lane that was as far as they were then, a moment later, is not
+ * behind. Between that look and the pointer's move readers gain a few records in the old generation that the new one may not have yet.
  */
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, generationOf, laneGroups, type ViewLayout } from '../model/view-layout.ts'
+import {
+  type GenerationLayout,
+  generationOf,
+  laneGroups,
+  liveLane,
+  startOf,
+  type ViewLayout,
+} from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
 import { change, isCurrent, type LayoutSeat, missing, namedGeneration, type OpenGeneration, put } from './layouts.ts'
 
@@ -21,6 +31,8 @@ export interface LaneOffsets {
   readonly isCurrent: boolean
   readonly lane: string
   readonly from: 'history' | 'log'
+  /** Of a log, where the generation has a start of its own: the first position that counts. */
+  readonly start?: number
   /** Every event at or before it is in the rows; -1 = none yet. */
   readonly marker: number
 }
@@ -32,8 +44,27 @@ export interface Distance {
   readonly reached: number
 }
 
+/** What a generation keeps from its beginning on. */
+export type GenerationStart = Pick<GenerationLayout, 'starts' | 'completeSinceMs'>
+
+export interface SwitchOptions {
+  /** Whatever it lacks: to go back. */
+  readonly allowBehind?: boolean
+  /** Positions by which a lane may be behind: readers may see it step back by so many records. 0 unless told. */
+  readonly maxLag?: number
+  /** Looks again for so long while a lane is behind; once unless told. */
+  readonly waitMs?: number
+}
+
+const LOOK_MS = 100
+
 /** A new generation of the plan's state, not visible. `above`: higher than every number that is stored under the state. */
-export function beginGeneration(seat: LayoutSeat, plan: Plan, above = 0): Promise<OpenGeneration> {
+export function beginGeneration(
+  seat: LayoutSeat,
+  plan: Plan,
+  above = 0,
+  start: GenerationStart = {},
+): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
     const { stateHash, state } = plan
@@ -41,31 +72,30 @@ export function beginGeneration(seat: LayoutSeat, plan: Plan, above = 0): Promis
     const number = Math.max(above, layout.highest ?? 0, ...used) + 1
     return put(
       { ...layout, highest: number },
-      { stateHash, generation: number, state, history: { lanes: 0 }, logs: [] },
+      { stateHash, generation: number, state, history: { lanes: 0 }, logs: [], ...start },
     )
   })
 }
 
 /**
  * Moves the readers to a generation of the plan's state. Throws LAYOUT_MISSING, and VIEW_NOT_READY where a lane is behind the
- * one that is read now, unless `allowBehind`: to go back.
+ * one that is read now.
  */
 export async function switchGeneration(
   seat: LayoutSeat,
   plan: Plan,
   number: number,
-  { allowBehind = false } = {},
+  { allowBehind = false, maxLag = 0, waitMs = 0 }: SwitchOptions = {},
 ): Promise<OpenGeneration> {
-  const before = await readView(seat, plan)
-  const target = namedGeneration(before, plan, number)
-  const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached < served)
-  if (behind.length > 0 && !allowBehind) {
-    const { lane, served, reached } = behind[0]!
-    throw new TilefoldError(
-      'VIEW_NOT_READY',
-      `cannot switch view ${plan.view} to generation ${number}: ${behind.length} lanes are behind what readers see; got ${reached} in ${lane}, expected ${served} or more`,
-      { view: plan.view, generation: number, behind },
-    )
+  const untilMs = performance.now() + waitMs
+  for (;;) {
+    const before = await readView(seat, plan)
+    const target = namedGeneration(before, plan, number)
+    if (allowBehind) break
+    const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached + maxLag < served)
+    if (behind.length === 0) break
+    if (performance.now() >= untilMs) throw isBehind(plan, number, behind, maxLag)
+    await new Promise((wake) => setTimeout(wake, LOOK_MS))
   }
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
@@ -74,6 +104,15 @@ export async function switchGeneration(
     const { stateHash } = generation
     return put({ ...layout, current: { stateHash, generation: number } }, generation)
   })
+}
+
+function isBehind(plan: Plan, number: number, behind: readonly Distance[], maxLag: number): TilefoldError {
+  const { lane, served, reached } = behind.reduce((a, b) => (b.served - b.reached > a.served - a.reached ? b : a))
+  return new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${plan.view} to generation ${number}: ${behind.length} lanes are behind what readers see; got ${reached} in ${lane}, expected ${served - maxLag} or more`,
+    { view: plan.view, generation: number, behind },
+  )
 }
 
 /** Takes a generation out of the layout. Throws LAYOUT_MISSING, and STATE_IN_USE where readers see it. */
@@ -98,16 +137,34 @@ export function dropGeneration(
   })
 }
 
+/** Plans of the views whose layout names this generation of their state. */
+export async function plansOfGeneration(
+  { store, namespace }: LayoutSeat,
+  plans: readonly Plan[],
+  number: number,
+): Promise<Plan[]> {
+  const found: Plan[] = []
+  for (const plan of plans) {
+    const text = await store.readLayout(namespace, plan.view)
+    if (text !== undefined && generationOf(JSON.parse(text) as ViewLayout, plan.stateHash, number)) found.push(plan)
+  }
+  return found
+}
+
 /** Every lane of every generation that the view's layout names. */
 export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOffsets[]> {
   const layout = await readView(seat, plan)
   const found: LaneOffsets[] = []
   for (const each of layout.generations) {
     const { stateHash, generation, history } = each
-    for (const [i, lane] of lanesOf(each).entries()) {
+    const starts = startsOf(each)
+    // Those that nobody has opened yet have a start all the same.
+    for (const [i, lane] of [...new Set([...lanesOf(each), ...starts.keys()])].entries()) {
       const marker = await markerOf(seat, each, lane)
       const from = i < history.lanes ? 'history' : 'log'
-      found.push({ stateHash, generation, isCurrent: isCurrent(layout, each), lane, from, marker })
+      const start = starts.get(lane)
+      const own = { stateHash, generation, isCurrent: isCurrent(layout, each), lane, from, marker } as const
+      found.push(start === undefined ? own : { ...own, start })
     }
   }
   return found
@@ -119,12 +176,29 @@ async function distances(seat: LayoutSeat, layout: ViewLayout, target: Generatio
   const served = current && generationOf(layout, current.stateHash, current.generation)
   if (!served || served === target) return []
   const lanes = lanesOf(served).slice(served.history.lanes)
+  const markers = await Promise.all(lanes.map((lane) => markerOf(seat, served, lane)))
+  // What lies before its start it doesn't lack.
+  const starts = startsOf(target)
   return Promise.all(
-    lanes.map(async (lane) => ({
+    lanes.map(async (lane, i) => ({
       lane,
-      served: await markerOf(seat, served, lane),
-      reached: await markerOf(seat, target, lane),
+      served: markers[i]!,
+      reached: Math.max(await markerOf(seat, target, lane), (starts.get(lane) ?? 0) - 1),
     })),
+  )
+}
+
+/** Where the lanes of each log start, where that is told. */
+function startsOf(generation: GenerationLayout): Map<string, number> {
+  const { logs, starts } = generation
+  if (starts === undefined) return new Map()
+  const named = starts
+    .filter(({ log }) => !logs.some(({ name }) => name === log))
+    .map(({ log }) => ({ log, shards: 1 }))
+  return new Map(
+    [...logs.map(({ name, shards }) => ({ log: name, shards })), ...named].flatMap(({ log, shards }) =>
+      Array.from({ length: shards }, (_, shard) => [liveLane(log, shard), startOf(generation, log)!] as const),
+    ),
   )
 }
 
