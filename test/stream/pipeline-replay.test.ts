@@ -141,6 +141,12 @@ describe.skipIf(missing !== undefined)('a replay beside the served generation', 
     // A worker that is started now joins those of the generation that readers see.
     const late = pipeline.start(stream)
     await pipeline.logged(late, `"group":"${namespace}-${plan.stateHash}-2"`)
+    const brokers = ['--kafka-brokers', kafka.brokers.join(',')]
+    const { partitions } = await asked<{ partitions: { applied: number; next: number; lag: number }[] }>(
+      stream,
+      ...['lag', '--generation', '3', ...brokers],
+    )
+    expect(partitions.map(({ applied, lag }) => [applied, lag])).toEqual(partitions.map(({ next }) => [next - 1, 0]))
     await pipeline.finish(served, ...next, third, late)
     for (const { log } of [served, third]) expect(log()).not.toMatch(/FENCED|REGRESSED|STORE_LOST|LOG_GAP/)
     await holds(stream, 2, rows)
