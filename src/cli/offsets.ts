@@ -11,7 +11,8 @@ import { loadViews } from './views.ts'
 export const offsets: Command = {
   name: 'offsets',
   description: `Shows every lane of every generation that the layout of a view names: whether it is history (rows of files) or a log, up to which
-position its rows hold it, which event times it takes, and which generation readers see. A worker or a rebuild goes on right behind the position.`,
+position its rows hold it, which event times it takes, and which generation readers see. A worker or a rebuild goes on right behind the
+position. START: where the lanes of a generation that was begun with --from start.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [],
   examples: [['tilefold offsets spend -o json', 'for a script']],
@@ -38,14 +39,15 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
         renderTable(
           [
             ...['STATE', 'READ', 'LANE', 'FROM'].map((title) => ({ title })),
-            { title: 'POSITION', align: 'right' },
+            ...['START', 'POSITION'].map((title) => ({ title, align: 'right' as const })),
             { title: 'EVENTS' },
           ],
-          lanes.map(({ stateHash, generation, isCurrent, lane, from, marker, takes }) => [
+          lanes.map(({ stateHash, generation, isCurrent, lane, from, start, marker, takes }) => [
             `${stateHash}/${generation}`,
             isCurrent ? 'yes' : '-',
             lane,
             from,
+            start === undefined ? '-' : formatCount(start),
             marker < 0 ? '-' : formatCount(marker),
             takes ? `${takes.inside ? 'inside' : 'outside'} ${formatRanges(takes.ranges)}` : 'all',
           ]),

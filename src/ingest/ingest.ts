@@ -53,6 +53,8 @@ export interface IngestSpec {
   readonly layoutVersion: number
   /** Bytes that may wait for a flush. */
   readonly deltaBytesMax: number
+  /** The lanes start there, with nothing known of what lies before; at 0 unless told. */
+  readonly start?: number
   /** History knows its end: its head's frontier isn't held back by the wall clock. */
   readonly isHistory: boolean
   /** Where history covers ranges of event time: those inside, or all others. */
@@ -106,7 +108,7 @@ export class Ingest {
     // Clocks resume where the least advanced lane was: the others skip what they hold, row by row.
     const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
     if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
-    else this.#core.startAt(0)
+    else this.#core.startAt(spec.start ?? 0)
     this.#erasures = new Erasures(spec, options.store, this.#core, owners, (from) => this.#readApplied(from))
   }
 

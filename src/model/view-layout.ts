@@ -44,8 +44,19 @@ export interface GenerationLayout {
   readonly completeSinceMs?: number
   /** Live input logs. `notAfterMs` bounds the late clock of a log without record times: its creation instant. */
   readonly logs: readonly { readonly name: string; readonly shards: number; readonly notAfterMs: number }[]
+  /**
+   * Where its live lanes start, fixed when it was begun; a log that isn't named starts at 0. Clocks and duplicates begin empty there.
+   * Absent: each log starts with what it holds when it is first opened.
+   */
+  readonly starts?: readonly LogStart[]
   /** Topics that their producers key by the view's entity: an entity is then in one of the topic's logs, not in all. */
   readonly topics?: readonly TopicLayout[]
+}
+
+export interface LogStart {
+  readonly log: string
+  /** Of the first record that counts. */
+  readonly position: number
 }
 
 export interface TopicLayout {
@@ -58,6 +69,11 @@ export interface TopicLayout {
 
 export function generationOf(layout: ViewLayout, stateHash: string, generation: number): GenerationLayout | undefined {
   return layout.generations.find((each) => each.stateHash === stateHash && each.generation === generation)
+}
+
+/** Where the generation's lanes of a log have to start; undefined: with what the log holds. */
+export function startOf({ starts }: Pick<GenerationLayout, 'starts'>, log: string): number | undefined {
+  return starts && (starts.find((each) => each.log === log)?.position ?? 0)
 }
 
 /** Lanes to choose one from for each entity. */

@@ -64,6 +64,7 @@ export async function answersAsServed(options: AsServedOptions): Promise<AsServe
       notAfterMs: log.notAfterMs,
       takes: log.takes,
       completeSinceMs: generation.completeSinceMs ?? 0,
+      start: log.start,
     })
     const positions = [...vectorsAt.keys()].sort((a, b) => a - b)
     await replay.run(positions, options.signal, async (position) => {

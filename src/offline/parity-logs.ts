@@ -3,7 +3,7 @@
 import { type TakenTimes, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, historyLane, liveLane } from '../model/view-layout.ts'
+import { type GenerationLayout, historyLane, liveLane, startOf } from '../model/view-layout.ts'
 import { createMirrorSource } from '../source/mirror.ts'
 import { checkMirror } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
@@ -15,6 +15,8 @@ export interface ParityLog {
   readonly source: Source
   /** Last position that the source has. */
   readonly end: number
+  /** The first that counts; the source's own first unless told. */
+  readonly start?: number
   readonly notAfterMs: number
   readonly takes: TakenTimes | undefined
 }
@@ -57,9 +59,11 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
     }
     const { partition } = part
     const files = await checkMirror(mirror!, topic, partition)
-    const source = createMirrorSource({ dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} })
+    const start = startOf(generation, name)
+    const own = { dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} }
+    const source = createMirrorSource({ ...own, from: start })
     const takes = takenTimes(generation.covers, false)
-    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, notAfterMs, takes })
+    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, start, notAfterMs, takes })
   }
   if (logs.length > 0) return { logs, unchecked }
   const expected = [...generation.logs.map(({ name }) => name), ...(own.length > 0 ? ['history'] : [])].join(', ')

@@ -23,6 +23,8 @@ export interface ReplayOptions {
   readonly completeSinceMs: number
   /** Event times that the log's lanes take. */
   readonly takes: TakenTimes | undefined
+  /** Of the lane: the first position that counts. */
+  readonly start?: number
   /** Where the entity's row is to be taken. */
   readonly positionOf: (key: Uint8Array, hex: string) => number
   /** Every position that `positionOf` may give, ascending. */
@@ -43,7 +45,7 @@ export async function replaySample(options: ReplayOptions): Promise<Replayed> {
   const { sample, positions, signal } = options
   const replay = await Replay.open(options)
   const rows = new Map<string, Uint8Array>()
-  const waiting = positions.filter((position) => position >= 0)
+  const waiting = positions.filter((position) => position >= (options.start ?? 0))
   const records = await replay.run(waiting, signal, async (position) => {
     for await (const { key, bytes } of replay.rows()) {
       const hex = Buffer.from(key).toString('hex')
@@ -83,6 +85,7 @@ export class Replay {
         shards: sample.of,
         notAfterMs: options.notAfterMs,
         completeSinceMs: options.completeSinceMs,
+        start: options.start,
         layoutVersion: 1,
         deltaBytesMax: DELTA_BYTES_MAX,
         // Rows are compared at one frontier: where theirs are doesn't matter, and no clock on the wall holds them back.

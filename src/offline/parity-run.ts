@@ -186,6 +186,7 @@ class Parity {
       notAfterMs: log.notAfterMs,
       takes: log.takes,
       completeSinceMs: this.#generation.completeSinceMs ?? 0,
+      start: log.start,
       positionOf,
       positions: [...positions].filter((position) => position <= log.end).sort((a, b) => a - b),
       ...(this.#options.signal && { signal: this.#options.signal }),

@@ -137,8 +137,9 @@ class Rebuild {
     const handles = await this.#open(part)
     const resume = Math.min(...handles.map((handle) => handle.status.resumeFrom))
     const to = files.at(-1)!.entry.facts.end + 1
-    // A lane that holds nothing begins where the mirror does.
-    const from = resume === 0 ? files[0]!.entry.facts.start : Math.min(resume, to)
+    // A lane that holds nothing begins where the mirror does, or where it was told to.
+    const isTold = handles.some(({ spec }) => spec.start !== undefined)
+    const from = resume === 0 && !isTold ? files[0]!.entry.facts.start : Math.min(resume, to)
     // Files in front of where the lanes stand count as done.
     for (const { entry } of files) if (entry.facts.end < from) this.#recordsDone += entry.facts.rows
     if (from < to) {

@@ -2,18 +2,28 @@
  * Generations beside each other: a state built anew while readers stay with the old one, until one pointer moves.
  *
  *   begin   a number nobody has used; nobody reads it. For a correction, with the ranges of event time that files are to replace
- *   fill    rebuild and backfill, in any order, told the number; the same call again goes on from each lane's marker
+ *   fill    rebuild, backfill or workers, in any order, told the number; the same call again goes on from each lane's marker
  *   switch  the pointer, once history is in and every lane is as far as the old generation's: readers see all of the old or all
  *           of the new
  *   drop    out of the layout; its rows are what `gc` collects
  *
  * Each is one compare-and-set on the layout, so a crash in between leaves one of the two. The old generation stays as it is, to go back to.
+ *
+ * Under live traffic both move on. So the served markers are read first: a lane that was as far as they were then, a moment later, is not
+ * behind. Between that look and the pointer's move readers gain a few records in the old generation that the new one may not have yet.
  */
 
 import { coverAll, formatRanges, joinRanges, type TakenTimes, type TimeRange, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, generationOf, laneGroups, type ViewLayout } from '../model/view-layout.ts'
+import {
+  type GenerationLayout,
+  generationOf,
+  laneGroups,
+  liveLane,
+  startOf,
+  type ViewLayout,
+} from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
 import { change, isCurrent, type LayoutSeat, missing, namedGeneration, type OpenGeneration, put } from './layouts.ts'
 
@@ -24,6 +34,8 @@ export interface LaneOffsets {
   readonly isCurrent: boolean
   readonly lane: string
   readonly from: 'history' | 'log'
+  /** Of a log, where the generation has a start of its own: the first position that counts. */
+  readonly start?: number
   /** Every event at or before it is in the rows; -1 = none yet. */
   readonly marker: number
   /** Event times it takes; all of them where absent. */
@@ -37,18 +49,32 @@ export interface Distance {
   readonly reached: number
 }
 
-export interface BeginOptions {
+/** What a generation keeps from its beginning on. */
+export type GenerationStart = Pick<GenerationLayout, 'starts' | 'completeSinceMs'>
+
+export interface BeginOptions extends GenerationStart {
   /** Higher than every number that is stored under the state. */
   readonly above?: number
   /** Event times that files are to give in the place of the log; none unless told. */
   readonly replace?: readonly TimeRange[]
 }
 
+export interface SwitchOptions {
+  /** Whatever it lacks: to go back. */
+  readonly allowBehind?: boolean
+  /** Positions by which a lane may be behind: readers may see it step back by so many records. 0 unless told. */
+  readonly maxLag?: number
+  /** Looks again for so long while a lane is behind; once unless told. */
+  readonly waitMs?: number
+}
+
+const LOOK_MS = 100
+
 /** A new generation of the plan's state, not visible. */
 export function beginGeneration(
   seat: LayoutSeat,
   plan: Plan,
-  { above = 0, replace = [] }: BeginOptions = {},
+  { above = 0, replace = [], starts, completeSinceMs }: BeginOptions = {},
 ): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
@@ -56,10 +82,18 @@ export function beginGeneration(
     const used = layout.generations.map(({ generation }) => generation)
     const number = Math.max(above, layout.highest ?? 0, ...used) + 1
     const fresh = { stateHash, generation: number, state, history: { lanes: 0 }, logs: [] }
-    if (replace.length === 0) return put({ ...layout, highest: number }, fresh)
-    // The rest is what readers have, and as complete as that is.
-    const completeSinceMs = servedBy(layout)?.completeSinceMs
-    return put({ ...layout, highest: number }, { ...fresh, covers: joinRanges(replace), completeSinceMs })
+    // The rest is what readers have, and no more complete than that is.
+    const since =
+      replace.length > 0 ? Math.max(servedBy(layout)?.completeSinceMs ?? 0, completeSinceMs ?? 0) : completeSinceMs
+    return put(
+      { ...layout, highest: number },
+      {
+        ...fresh,
+        ...(replace.length > 0 && { covers: joinRanges(replace) }),
+        ...(starts && { starts }),
+        ...(since && { completeSinceMs: since }),
+      },
+    )
   })
 }
 
@@ -72,20 +106,19 @@ export async function switchGeneration(
   seat: LayoutSeat,
   plan: Plan,
   number: number,
-  { allowBehind = false } = {},
+  { allowBehind = false, maxLag = 0, waitMs = 0 }: SwitchOptions = {},
 ): Promise<OpenGeneration> {
-  const before = await readView(seat, plan)
-  const target = namedGeneration(before, plan, number)
-  refuseUnfinished(plan, target)
-  if (!allowBehind) refuseLessHistory(plan, servedBy(before), target)
-  const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached < served)
-  if (behind.length > 0 && !allowBehind) {
-    const { lane, served, reached } = behind[0]!
-    throw new TilefoldError(
-      'VIEW_NOT_READY',
-      `cannot switch view ${plan.view} to generation ${number}: ${behind.length} lanes are behind what readers see; got ${reached} in ${lane}, expected ${served} or more`,
-      { view: plan.view, generation: number, behind },
-    )
+  const untilMs = performance.now() + waitMs
+  for (;;) {
+    const before = await readView(seat, plan)
+    const target = namedGeneration(before, plan, number)
+    refuseUnfinished(plan, target)
+    if (allowBehind) break
+    refuseLessHistory(plan, servedBy(before), target)
+    const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached + maxLag < served)
+    if (behind.length === 0) break
+    if (performance.now() >= untilMs) throw isBehind(plan, number, behind, maxLag)
+    await new Promise((wake) => setTimeout(wake, LOOK_MS))
   }
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
@@ -123,6 +156,15 @@ function refuseLessHistory({ view }: Plan, served: GenerationLayout | undefined,
   )
 }
 
+function isBehind(plan: Plan, number: number, behind: readonly Distance[], maxLag: number): TilefoldError {
+  const { lane, served, reached } = behind.reduce((a, b) => (b.served - b.reached > a.served - a.reached ? b : a))
+  return new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${plan.view} to generation ${number}: ${behind.length} lanes are behind what readers see; got ${reached} in ${lane}, expected ${served - maxLag} or more`,
+    { view: plan.view, generation: number, behind },
+  )
+}
+
 /** Takes a generation out of the layout. Throws LAYOUT_MISSING, and STATE_IN_USE where readers see it. */
 export function dropGeneration(
   seat: LayoutSeat,
@@ -151,17 +193,21 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
   const found: LaneOffsets[] = []
   for (const each of layout.generations) {
     const { stateHash, generation, history } = each
-    for (const [i, lane] of lanesOf(each).entries()) {
+    const starts = startsOf(each)
+    // Those that nobody has opened yet have a start all the same.
+    for (const [i, lane] of [...new Set([...lanesOf(each), ...starts.keys()])].entries()) {
       const marker = await markerOf(seat, each, lane)
       const isHistory = i < history.lanes
       const from = isHistory ? 'history' : 'log'
       const takes = takenTimes(each.covers, isHistory)
+      const start = starts.get(lane)
       found.push({
         stateHash,
         generation,
         isCurrent: isCurrent(layout, each),
         lane,
         from,
+        ...(start !== undefined && { start }),
         marker,
         ...(takes && { takes }),
       })
@@ -175,11 +221,14 @@ async function distances(seat: LayoutSeat, layout: ViewLayout, target: Generatio
   const served = servedBy(layout)
   if (!served || served === target) return []
   const lanes = lanesOf(served).slice(served.history.lanes)
+  const markers = await Promise.all(lanes.map((lane) => markerOf(seat, served, lane)))
+  // What lies before its start it doesn't lack.
+  const starts = startsOf(target)
   return Promise.all(
-    lanes.map(async (lane) => ({
+    lanes.map(async (lane, i) => ({
       lane,
-      served: await markerOf(seat, served, lane),
-      reached: await markerOf(seat, target, lane),
+      served: markers[i]!,
+      reached: Math.max(await markerOf(seat, target, lane), (starts.get(lane) ?? 0) - 1),
     })),
   )
 }
@@ -216,6 +265,20 @@ export async function plansOfGeneration(seat: LayoutSeat, plans: readonly Plan[]
   }
   if (found.length === 0 && plans[0]) namedGeneration(await readView(seat, plans[0]), plans[0], generation)
   return found
+}
+
+/** Where the lanes of each log start, where that is told. */
+function startsOf(generation: GenerationLayout): Map<string, number> {
+  const { logs, starts } = generation
+  if (starts === undefined) return new Map()
+  const named = starts
+    .filter(({ log }) => !logs.some(({ name }) => name === log))
+    .map(({ log }) => ({ log, shards: 1 }))
+  return new Map(
+    [...logs.map(({ name, shards }) => ({ log: name, shards })), ...named].flatMap(({ log, shards }) =>
+      Array.from({ length: shards }, (_, shard) => [liveLane(log, shard), startOf(generation, log)!] as const),
+    ),
+  )
 }
 
 function lanesOf(generation: GenerationLayout): string[] {
