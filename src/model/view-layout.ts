@@ -33,6 +33,8 @@ export interface GenerationLayout {
     readonly endPosition?: number
     /** Final lane sequences, compared by the live lanes' idle check: a lower one means that history was lost. */
     readonly sequences?: readonly number[]
+    /** It was complete, and a part of it was lost since: answers say so until a backfill of the same files is done. */
+    readonly isReopened?: true
   }
   /** Windows that start before this are `incomplete`; undefined = complete since ever. */
   readonly completeSinceMs?: number
@@ -52,6 +54,12 @@ export interface TopicLayout {
 
 export function generationOf(layout: ViewLayout, stateHash: string, generation: number): GenerationLayout | undefined {
   return layout.generations.find((each) => each.stateHash === stateHash && each.generation === generation)
+}
+
+/** Windows that start before it are incomplete: all of them while a part of history is missing. */
+export function completeSinceOf({ history, completeSinceMs }: GenerationLayout): number {
+  if (history.isReopened) return Number.POSITIVE_INFINITY
+  return completeSinceMs ?? Number.NEGATIVE_INFINITY
 }
 
 /** Lanes to choose one from for each entity. */

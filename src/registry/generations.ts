@@ -58,6 +58,13 @@ export async function switchGeneration(
 ): Promise<OpenGeneration> {
   const before = await readView(seat, plan)
   const target = namedGeneration(before, plan, number)
+  if (target.history.lanes > 0 && target.history.endPosition === undefined && !allowBehind) {
+    throw new TilefoldError(
+      'VIEW_NOT_READY',
+      `cannot switch view ${plan.view} to generation ${number}: its history of ${target.history.log} is not complete; finish the backfill first`,
+      { view: plan.view, generation: number },
+    )
+  }
   const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached < served)
   if (behind.length > 0 && !allowBehind) {
     const { lane, served, reached } = behind[0]!
