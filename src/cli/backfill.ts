@@ -10,6 +10,7 @@ import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfilledView, type BackfillReport, backfill } from '../offline/backfill.ts'
 import type { Share } from '../registry/claims.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
+import { type MemoryPlan, planMemory } from './backfill-memory.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
@@ -19,7 +20,7 @@ import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { readRateLimit } from './rate-limit.ts'
 import { Rejects } from './rejects.ts'
-import { settingError } from './settings.ts'
+import { readBytes, settingError } from './settings.ts'
 import { readShare } from './share.ts'
 import { openStore } from './stores.ts'
 import { formatCount } from './table.ts'
@@ -50,6 +51,10 @@ after that, with or without --shard. A shard that is killed is started again wit
     {
       flags: '--shard <i/n>',
       about: "this process's share of the history lanes, from 0/n to n-1/n; the store is Redis",
+    },
+    {
+      flags: '--memory <bytes>',
+      about: 'the process takes no more: 1GiB; cores and batches are bounded by what the files leave (no bound)',
     },
     {
       flags: '--rate-limit <rate>',
@@ -88,7 +93,14 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     throw settingError('--shard', 'a directory has one writing process; got no --redis-url, expected one')
   }
   const limit = readRateLimit(flags.rateLimit as string | undefined)
+  const memory = flags.memory === undefined ? undefined : readBytes(flags.memory as string, '--memory')
   const completeSinceMs = readCompleteSince(flags.completeSince as string | undefined)
+  const states = new Set(plans.map((plan) => plan.stateHash)).size
+  const ingests = states * Math.max(1, Math.floor(threads / plans.length))
+  const { sliceBytesMax, ...bounds } =
+    memory === undefined
+      ? ({} as Partial<MemoryPlan>)
+      : await planMemory(memory, '--memory', { threads, ingests, files })
   await checkEventFiles(files, plans, flags.anyTimes === true)
 
   const { store, path, redis } = await openStore(settings, { readOnly: false, plans })
@@ -99,7 +111,11 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     const { complete, open } = await sortByState(seat, plans, log)
     if (open.length === 0) return nothingLeft(complete, log, printer)
 
-    const source = openEventFiles(files, log, { inputs: inputsOf(open), ...rejects.sourceOptions })
+    const source = openEventFiles(files, log, {
+      inputs: inputsOf(open),
+      ...(sliceBytesMax && { sliceBytesMax }),
+      ...rejects.sourceOptions,
+    })
     const onSide = rejects.addAside.bind(rejects)
     const pool = new IngestPool({
       threads,
@@ -130,13 +146,14 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         // A directory is locked as a whole.
         ...(redis && { claim: { onWait: (text: string) => progress.log(text) } }),
         completeSinceMs,
+        ...bounds,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,
       })
       progress.stop()
       rejects.finish()
       const seconds = Math.max(0.001, (terminal.clock() - startMs) / 1000)
-      summarise(report, { log, seconds, rejects, files: files.paths, printer, share })
+      summarise(report, { log, seconds, rejects, files: files.paths, printer, share, memory })
       if (report.finished) {
         noteOthers(report, printer)
         return EXIT_OK
@@ -214,6 +231,7 @@ interface Summary {
   readonly files: readonly string[]
   readonly printer: Printer
   readonly share: Share | undefined
+  readonly memory: number | undefined
 }
 
 /** Done, but not the last. */
@@ -235,7 +253,7 @@ function peakRssBytes(): number {
   return process.resourceUsage().maxRSS * 1024
 }
 
-function summarise(report: BackfillReport, { log, seconds, rejects, files, printer, share }: Summary): void {
+function summarise(report: BackfillReport, { log, seconds, rejects, files, printer, share, memory }: Summary): void {
   const { finished, rows, startedAt, views } = report
   const rate = Math.round(rows / seconds)
   const counted: { view: string; counters: Counters }[] = [...views]
@@ -253,6 +271,7 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
       rows_per_second: rate,
       unreadable: rejects.unreadable,
       put_aside: rejects.aside,
+      ...(memory === undefined ? {} : { memory_bytes: memory }),
       peak_rss_bytes: peakRssBytes(),
       views: countersData(counted).map((each, i) => ({ ...each, ...laneData(views[i]!) })),
     },

@@ -111,7 +111,7 @@ async function fill(options: BackfillOptions, parts: readonly Part[]): Promise<B
   const handles = [...new Set(parts.flatMap((part) => part.handles))]
   const names = new Set(plans.flatMap((plan) => plan.state.inputs.map((input) => input.name)))
   const startedAt = Math.min(...handles.map((handle) => handle.status.resumeFrom))
-  await lookAhead(options, handles)
+  await lookAhead(options, handles, startedAt)
 
   const ahead = new BatchesAhead(options.batchBytesMax)
   let rows = 0
@@ -264,9 +264,9 @@ const SCOUT_ROWS = 65_536
  * that outlive it, and what outlives nothing isn't folded at all: the rows come out the same, for a fraction of the work.
  * The late clock, which decides what is accepted, isn't touched.
  */
-async function lookAhead(options: BackfillOptions, handles: readonly IngestHandle[]): Promise<void> {
+async function lookAhead(options: BackfillOptions, handles: readonly IngestHandle[], startedAt: number): Promise<void> {
   const total = await options.source.rowsTotal()
-  if (total === undefined || total < 2 * SCOUT_ROWS) return
+  if (total === undefined || total < 2 * SCOUT_ROWS || startedAt >= total) return
   const core = loadCore()
   const scouts = new Map<string, Core>()
   for (const { spec } of handles) {
@@ -274,7 +274,7 @@ async function lookAhead(options: BackfillOptions, handles: readonly IngestHandl
     const shares = { lanes: 1, shard: 0, shards: 1, completeSinceMs: 0, layoutVersion: 0 }
     scouts.set(spec.view, new Core(core, spec.state, shares, spec.notAfterMs))
   }
-  for await (const { batch } of options.source.read(total - SCOUT_ROWS)) {
+  for await (const { batch } of options.source.read(Math.max(startedAt, total - SCOUT_ROWS))) {
     if (options.signal?.aborted) return
     for (const scout of scouts.values()) scout.prepare(batch)
   }
