@@ -10,6 +10,7 @@ import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfilledView, type BackfillReport, backfill } from '../offline/backfill.ts'
 import type { Share } from '../registry/claims.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
+import { dryRun, dryRunData, dryRunTable } from './backfill-dry-run.ts'
 import { type MemoryPlan, planMemory } from './backfill-memory.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
@@ -60,6 +61,10 @@ after that, with or without --shard. A shard that is killed is started again wit
       flags: '--rate-limit <rate>',
       about: 'rows written a second at most, or their bytes: 2000rows/s, 20MiB/s; of this process',
     },
+    {
+      flags: '--dry-run',
+      about: 'say what would be written and how long it would take, from a sample; touches no store',
+    },
     ANY_TIMES_OPTION,
     {
       flags: '--complete-since <instant>',
@@ -102,6 +107,13 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
       ? ({} as Partial<MemoryPlan>)
       : await planMemory(memory, '--memory', { threads, ingests, files })
   await checkEventFiles(files, plans, flags.anyTimes === true)
+
+  if (flags.dryRun === true) {
+    const source = { inputs: inputsOf(plans), ...(sliceBytesMax && { sliceBytesMax }) }
+    const told = await dryRun({ files, plans, source, threads, clock: terminal.clock })
+    printer.result({ data: { log, ...dryRunData(told) }, table: () => dryRunTable(told, printer) })
+    return EXIT_OK
+  }
 
   const { store, path, redis } = await openStore(settings, { readOnly: false, plans })
   const seat: LayoutSeat = { store, namespace }
