@@ -1,5 +1,6 @@
 /** `tilefold backfill`: files of history into the store, in this machine's threads. */
 import { cpus } from 'node:os'
+import { createPace } from '../ingest/pace.ts'
 import { IngestPool } from '../ingest/pool.ts'
 import type { Counters } from '../model/counters.ts'
 import type { TimeRange } from '../model/covers.ts'
@@ -7,9 +8,12 @@ import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
-import { type BackfillReport, backfill } from '../offline/backfill.ts'
+import { type BackfilledView, type BackfillReport, backfill } from '../offline/backfill.ts'
+import type { Share } from '../registry/claims.ts'
 import { plansOfGeneration } from '../registry/generations.ts'
 import { type LayoutSeat, namedGeneration, refuseOtherCovers } from '../registry/layouts.ts'
+import { dryRun, dryRunData, dryRunTable } from './backfill-dry-run.ts'
+import { type MemoryPlan, planMemory } from './backfill-memory.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
@@ -18,8 +22,10 @@ import { readGeneration } from './generation-number.ts'
 import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
+import { readRateLimit } from './rate-limit.ts'
 import { Rejects } from './rejects.ts'
-import { settingError } from './settings.ts'
+import { readBytes, settingError } from './settings.ts'
+import { readShare } from './share.ts'
 import { openStore } from './stores.ts'
 import { formatCount } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
@@ -30,7 +36,13 @@ export const backfillCommand: Command = {
   description: `Folds files of history (Parquet, JSON lines, Arrow) into the store, for every view that takes their kind of events.
 Views become visible when all of it is in. Files are read in the order given, folders and globs by name. Ctrl-C, a crash
 or kill -9 lose nothing: the same call goes on where it stopped, and says so when there is nothing left to do. History
-comes before live events: push those afterwards, and say with --until from when on they tell the events, if files and stream overlap.`,
+comes before live events: push those afterwards, and say with --until from when on they tell the events, if files and stream overlap.
+
+With --shard i/n this process fills the history lanes that are i modulo n, beside n-1 others anywhere that reach the same Redis and
+the same files under the same names. What each shard reads: all rows of all files, as an entity's lane follows from its key and the
+clocks from all rows; it judges every row and folds its own. So n shards share the folding and the writing, not the reading.
+Counters are of all rows in every shard; "written" is the shard's own. Whoever is done last makes the views visible, or any call
+after that, with or without --shard. A shard that is killed is started again with the same words.`,
   arguments: [{ name: '<files...>', about: 'files, folders or globs, all of one format' }],
   options: [
     {
@@ -40,6 +52,22 @@ comes before live events: push those afterwards, and say with --until from when 
     FORMAT_OPTION,
     { flags: '--threads <n>', about: 'threads that fold; 0 folds in this one (one less than the cores, at most 4)' },
     { flags: '--history-lanes <n>', about: 'lanes of a new history, fixed from then on (four per thread, at least 4)' },
+    {
+      flags: '--shard <i/n>',
+      about: "this process's share of the history lanes, from 0/n to n-1/n; the store is Redis",
+    },
+    {
+      flags: '--memory <bytes>',
+      about: 'the process takes no more: 1GiB; cores and batches are bounded by what the files leave (no bound)',
+    },
+    {
+      flags: '--rate-limit <rate>',
+      about: 'rows written a second at most, or their bytes: 2000rows/s, 20MiB/s; of this process',
+    },
+    {
+      flags: '--dry-run',
+      about: 'say what would be written and how long it would take, from a sample; touches no store',
+    },
     ANY_TIMES_OPTION,
     {
       flags: '--until <instant>',
@@ -57,6 +85,10 @@ comes before live events: push those afterwards, and say with --until from when 
   examples: [
     ['tilefold backfill events.ndjson', 'one file'],
     ["tilefold backfill 'events/**/*.parquet' --threads 8 -o json", 'a folder of Parquet; a summary for scripts'],
+    [
+      'tilefold backfill \'/mnt/events/**/*.parquet\' --shard "$JOB_COMPLETION_INDEX/8"',
+      'an indexed Job of Kubernetes',
+    ],
   ],
   run,
 }
@@ -72,14 +104,33 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     throw settingError('--history-lanes', `got ${historyLanes}, expected at least one for each of ${threads} threads`)
   }
 
+  const share = readShare(flags.shard as string | undefined)
+  if (share !== undefined && settings.list('redis_url').length === 0) {
+    throw settingError('--shard', 'a directory has one writing process; got no --redis-url, expected one')
+  }
+  const limit = readRateLimit(flags.rateLimit as string | undefined)
+  const memory = flags.memory === undefined ? undefined : readBytes(flags.memory as string, '--memory')
   const completeSinceMs = readInstant(flags.completeSince as string | undefined, '--complete-since')
   const untilMs = readInstant(flags.until as string | undefined, '--until')
   if (untilMs === 0) throw settingError('--until', 'got 1970, expected an instant that there are events before')
   const covers = untilMs === undefined ? undefined : [{ fromMs: 0, toMs: untilMs }]
   const generation = readGeneration(flags.generation as string | undefined)
+  const states = new Set(plans.map((plan) => plan.stateHash)).size
+  const ingests = states * Math.max(1, Math.floor(threads / plans.length))
+  const { sliceBytesMax, ...bounds } =
+    memory === undefined
+      ? ({} as Partial<MemoryPlan>)
+      : await planMemory(memory, '--memory', { threads, ingests, files })
   await checkEventFiles(files, plans, flags.anyTimes === true)
 
-  const { store, path } = await openStore(settings, { readOnly: false, plans })
+  if (flags.dryRun === true) {
+    const source = { inputs: inputsOf(plans), ...(sliceBytesMax && { sliceBytesMax }) }
+    const told = await dryRun({ files, plans, source, threads, clock: terminal.clock })
+    printer.result({ data: { log, ...dryRunData(told) }, table: () => dryRunTable(told, printer) })
+    return EXIT_OK
+  }
+
+  const { store, path, redis } = await openStore(settings, { readOnly: false, plans })
   const seat: LayoutSeat = { store, namespace, ...(generation === undefined ? {} : { generation }) }
   const progress = new Progress({ label: 'backfill', unit: 'events', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
@@ -87,12 +138,17 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     const { complete, open } = await sortByState(seat, await plansOfGeneration(seat, plans), log, covers)
     if (open.length === 0) return nothingLeft(complete, log, printer)
 
-    const source = openEventFiles(files, log, { inputs: inputsOf(open), ...rejects.sourceOptions })
+    const source = openEventFiles(files, log, {
+      inputs: inputsOf(open),
+      ...(sliceBytesMax && { sliceBytesMax }),
+      ...rejects.sourceOptions,
+    })
     const onSide = rejects.addAside.bind(rejects)
     const pool = new IngestPool({
-      threads: path === undefined ? 0 : threads,
+      threads,
       store,
-      storePath: path,
+      ...(redis === undefined ? { storePath: path } : { redis }),
+      ...(limit && { pace: createPace(limit) }),
       clock: terminal.clock,
       onSide,
     })
@@ -112,17 +168,24 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         pool,
         clock: terminal.clock,
         historyLanes,
-        newHistoryLanes: Math.max(4, 4 * threads),
+        newHistoryLanes: Math.min(4096, Math.max(4, 4 * threads * (share?.count ?? 1))),
+        ...(share && { share }),
+        // A directory is locked as a whole.
+        ...(redis && { claim: { onWait: (text: string) => progress.log(text) } }),
         completeSinceMs,
         covers,
+        ...bounds,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,
       })
       progress.stop()
       rejects.finish()
       const seconds = Math.max(0.001, (terminal.clock() - startMs) / 1000)
-      summarise(report, { log, seconds, rejects, files: files.paths, printer })
-      if (report.finished) return EXIT_OK
+      summarise(report, { log, seconds, rejects, files: files.paths, printer, share, memory })
+      if (report.finished) {
+        noteOthers(report, printer)
+        return EXIT_OK
+      }
       printer.note('Stopped before the end: call the same again to go on.')
       return SIGNAL_CODES[stoppedBy ?? 'SIGINT']
     } finally {
@@ -202,9 +265,30 @@ interface Summary {
   readonly rejects: Rejects
   readonly files: readonly string[]
   readonly printer: Printer
+  readonly share: Share | undefined
+  readonly memory: number | undefined
 }
 
-function summarise(report: BackfillReport, { log, seconds, rejects, files, printer }: Summary): void {
+/** Done, but not the last. */
+function noteOthers({ views }: BackfillReport, printer: Printer): void {
+  for (const { view, lanes, lanesDone, isComplete } of views) {
+    if (isComplete) continue
+    printer.note(
+      `This shard is done. View ${view} becomes visible when the others are: ${lanesDone} of ${lanes} history lanes are at the end.`,
+    )
+  }
+}
+
+function laneData({ lanes, ownLanes, lanesDone, written }: BackfilledView): object {
+  return { lanes, own_lanes: ownLanes, lanes_done: lanesDone, written_rows: written.rows, written_bytes: written.bytes }
+}
+
+/** The most memory that this process has held, as the system counts it. */
+function peakRssBytes(): number {
+  return process.resourceUsage().maxRSS * 1024
+}
+
+function summarise(report: BackfillReport, { log, seconds, rejects, files, printer, share, memory }: Summary): void {
   const { finished, rows, startedAt, views } = report
   const rate = Math.round(rows / seconds)
   const counted: { view: string; counters: Counters }[] = [...views]
@@ -214,13 +298,17 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
       log,
       files,
       finished,
+      ...(share && { shard: `${share.index}/${share.count}` }),
+      complete: report.isComplete,
       rows,
       started_at: startedAt,
       seconds,
       rows_per_second: rate,
       unreadable: rejects.unreadable,
       put_aside: rejects.aside,
-      views: countersData(counted),
+      ...(memory === undefined ? {} : { memory_bytes: memory }),
+      peak_rss_bytes: peakRssBytes(),
+      views: countersData(counted).map((each, i) => ({ ...each, ...laneData(views[i]!) })),
     },
     table: () => {
       const from = startedAt > 0 ? `, going on from row ${formatCount(startedAt)}` : ''

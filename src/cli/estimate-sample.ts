@@ -25,11 +25,11 @@ export interface Sample {
   readonly readWhat: string
 }
 
-/** The first `rowsMax` rows. */
-export function sampleFiles(files: EventFiles, options: SourceOptions, rowsMax: number): Sample {
+/** The first `rowsMax` rows, or as many from row `from` on. */
+export function sampleFiles(files: EventFiles, options: SourceOptions, rowsMax: number, from = 0): Sample {
   let micros = 0
   async function* batches(): AsyncGenerator<SampleBatch> {
-    const iterator = openEventFiles(files, 'sample', options).read(0)[Symbol.asyncIterator]()
+    const iterator = openEventFiles(files, 'sample', options).read(from)[Symbol.asyncIterator]()
     try {
       for (let rows = 0; rows < rowsMax; ) {
         const before = cpuMicros()

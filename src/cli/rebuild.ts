@@ -8,7 +8,7 @@ import { plansToFill, readGeneration, VIEW_OPTION } from './generation-number.ts
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
-import { settingError } from './settings.ts'
+import { readShare } from './share.ts'
 import { openStore } from './stores.ts'
 import { formatCount, renderTable } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
@@ -94,14 +94,6 @@ async function run({ flags, settings, terminal, printer }: Call): Promise<number
     await pool.close()
     await store.close()
   }
-}
-
-/** `2/8`. Throws USAGE. */
-function readShare(text: string | undefined): { index: number; count: number } | undefined {
-  if (text === undefined) return undefined
-  const [, index, count] = /^(\d{1,6})\/(\d{1,6})$/.exec(text) ?? []
-  if (count !== undefined && Number(index) < Number(count)) return { index: Number(index), count: Number(count) }
-  throw settingError('--shard', `got ${JSON.stringify(text)}, expected i/n with i from 0 to n-1`)
 }
 
 function summarise(report: RebuildReport, seconds: number, rejects: Rejects, printer: Printer): void {

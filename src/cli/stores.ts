@@ -1,4 +1,6 @@
 /** Which store the settings mean: Redis where there is an address, else the directory of this machine. */
+
+import type { RedisAddress } from '../ingest/thread-store.ts'
 import type { Plan } from '../model/plan.ts'
 import type { LaneName, SweptStore } from '../store/port.ts'
 import type { RedisStoreOptions } from '../store/redis.ts'
@@ -10,6 +12,8 @@ export interface OpenStore {
   readonly where: string
   /** Directory that worker threads open for themselves; a shared store has none. */
   readonly path?: string
+  /** The shared store, as worker threads open it for themselves. */
+  readonly redis?: RedisAddress
 }
 
 export interface StoreUse {
@@ -29,10 +33,11 @@ export async function openStore(settings: Settings, { readOnly, plans }: StoreUs
 
 async function openRedis(settings: Settings, plans: readonly Plan[]): Promise<OpenStore> {
   const { createRedisStore } = await import('../store/redis.ts')
-  const retentions = new Map(plans.map(({ stateHash, state }) => [stateHash, retentionOf(state)]))
+  const options = redisOptionsOf(settings)
+  const expiriesMs = new Map(plans.map(({ stateHash, state }) => [stateHash, retentionOf(state)]))
   const store = createRedisStore({
-    ...redisOptionsOf(settings),
-    ...(plans.length === 0 ? {} : { expiryMs: ({ stateHash }: LaneName) => retentions.get(stateHash) }),
+    ...options,
+    ...(plans.length === 0 ? {} : { expiryMs: ({ stateHash }: LaneName) => expiriesMs.get(stateHash) }),
   })
   try {
     // Before anything is trusted to it: scripts allowed, no eviction.
@@ -41,7 +46,7 @@ async function openRedis(settings: Settings, plans: readonly Plan[]): Promise<Op
     await store.close()
     throw error
   }
-  return { store, where: settings.shown('redis_url')! }
+  return { store, where: settings.shown('redis_url')!, redis: { options, expiriesMs } }
 }
 
 /** Address, user and transport; nothing is connected yet. */

@@ -20,6 +20,7 @@ import type { Counters } from '../model/counters.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { encodeKey, type KeyPart } from '../model/key.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
+import { checkHistory } from '../registry/history.ts'
 import { type LayoutSeat, type OpenGeneration, openGeneration, openLog } from '../registry/layouts.ts'
 import type { FeatureQuery } from '../serve/api.ts'
 import { createFeatureReader, type FeatureReader } from '../serve/reader.ts'
@@ -68,6 +69,8 @@ const PUSHES_MAX = 8
 const DELTA_BYTES_MAX = 64 << 20
 /** How often lanes are looked after that other processes may take or have requests for. */
 const CHECK_MS = 3_000
+/** Every lane of a history is looked at, so not each time. */
+const HISTORY_CHECKS = 10
 
 /** Throws DEFINITION_INVALID, DEFINITION_CHANGED, STORE_LOCKED, STORE_UNAVAILABLE. */
 export async function createEngine(options: EngineOptions): Promise<Engine> {
@@ -108,6 +111,7 @@ export class Engine {
   readonly #checker: NodeJS.Timeout | undefined
   /** While lanes are taken to forget somebody, no log is opened. */
   #forgetting: Promise<unknown> = Promise.resolve()
+  #checks = 0
   #closed = false
 
   constructor(options: EngineOptions, plans: readonly Plan[], seat: LayoutSeat) {
@@ -130,7 +134,11 @@ export class Engine {
     }
     // A directory has no other writers: there, only a ledger has to be brought up to date.
     if ((storePath === undefined || options.ledgerMs !== undefined) && intervalMs > 0) {
-      this.#checker = setInterval(() => void this.#check([...this.#logs.values()]), CHECK_MS)
+      this.#checker = setInterval(() => {
+        void this.#check([...this.#logs.values()])
+        // A directory cannot lose a part of itself.
+        if (storePath === undefined && ++this.#checks % HISTORY_CHECKS === 0) void this.#checkHistories()
+      }, CHECK_MS)
       this.#checker.unref()
     }
   }
@@ -268,6 +276,11 @@ export class Engine {
         log.failed ??= error
       }
     }
+  }
+
+  /** Where a failover took some of it back, answers say so from now on. */
+  async #checkHistories(): Promise<void> {
+    for (const plan of this.plans) await checkHistory(this.#seat, plan).catch(() => undefined)
   }
 
   /** How records ended, by view, for one log. */

@@ -10,6 +10,7 @@
 import type { Core, DirtyChunk } from '../engine/core.ts'
 import { SEGMENT_BYTES_MAX, type StoredRow } from '../store/port.ts'
 import type { LaneOwner, RowsToRead } from './lane.ts'
+import type { Pace } from './pace.ts'
 
 /** Entities per chunk: bounds the rows held in memory at once, some 1 MB of them. */
 const CHUNK_ENTITIES = 512
@@ -21,7 +22,7 @@ export interface FlushTally {
 
 /**
  * `withCheckpoint`: without one, a restart replays from an older one. `hash`: of the last record judged. `forced`: lanes that
- * are written even if nothing is new in them. Returns what was written.
+ * are written even if nothing is new in them. `pace`: rows go no faster. Returns what was written.
  */
 export async function flushLanes(
   core: Core,
@@ -29,6 +30,7 @@ export async function flushLanes(
   withCheckpoint: boolean,
   hash: string,
   forced: ReadonlySet<number> = new Set(),
+  pace?: Pace,
 ): Promise<FlushTally> {
   const tally: FlushTally = { rows: 0, bytes: 0 }
   const position = core.position
@@ -44,8 +46,10 @@ export async function flushLanes(
     for (const [i, chunk] of own.entries()) {
       const { keys, stored } = read!
       rows = core.writeRows(chunk, stored, position).map((bytes, at): StoredRow => ({ key: keys[at]!, bytes }))
+      const size = rows.reduce((sum, { bytes }) => sum + bytes.length, 0)
       tally.rows += rows.length
-      for (const { bytes } of rows) tally.bytes += bytes.length
+      tally.bytes += size
+      await pace?.take(rows.length, size)
       // The last chunk is written with the marker.
       if (i + 1 === own.length) break
       read = readOf(core, own[i + 1]!)

@@ -32,6 +32,7 @@ import type { LaneName, Store } from '../store/port.ts'
 import { Erasures } from './erase.ts'
 import { type FlushTally, flushLanes } from './flush.ts'
 import { LaneOwner } from './lane.ts'
+import type { Pace } from './pace.ts'
 import { type SideRecord, sideRecords } from './side.ts'
 
 /** Plain data, so that it can be posted to a worker. */
@@ -59,6 +60,8 @@ export interface IngestSpec {
   readonly isHistory: boolean
   /** Where history covers ranges of event time: those inside, or all others. */
   readonly takes?: TakenTimes | undefined
+  /** Another ingest of the same log tells what is put aside: every shard sees every record. */
+  readonly isEcho?: true
   /** Keep a flush ledger for so long; none unless told. */
   readonly ledgerMs?: number
   /** Readers look for an entity where these partition counts put it, so no other entity may be in this partition. */
@@ -72,6 +75,8 @@ export interface IngestOptions {
   /** A text that no other taker of the lanes uses. */
   readonly nonce: string
   readonly onSide?: (records: SideRecord[]) => void
+  /** Rows are written no faster. */
+  readonly pace?: Pace
 }
 
 /** How much log a restart may have to replay, at least, for a view with dedupe. */
@@ -245,7 +250,8 @@ export class Ingest {
     const nowMs = this.#options.clock()
     const isDue = isLast || !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
-    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, lanes)
+    const { pace } = this.#options
+    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, lanes, pace)
     this.#written.rows += rows
     this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs
@@ -292,7 +298,7 @@ export class Ingest {
   }
 
   #reportSide(batch: ColumnBatch): void {
-    if (!this.#options.onSide) return
+    if (!this.#options.onSide || this.spec.isEcho) return
     const records = sideRecords(this.spec, batch, this.#core.verdicts(batch.length))
     if (records.length > 0) this.#options.onSide(records)
   }

@@ -12,20 +12,26 @@ import { closeAtExit, closeGuard, createWriteGuard, forgetGuard, type WriteGuard
 import type { Store } from '../store/port.ts'
 import { Ingest, type IngestSpec } from './ingest.ts'
 import { type Answer, type Call, type IngestStatus, readError } from './messages.ts'
+import { Pace, type PaceState } from './pace.ts'
 import type { SideRecord } from './side.ts'
+import type { RedisAddress, StoreAddress } from './thread-store.ts'
 
 export interface WorkerData {
   readonly module: CoreModule['module']
-  readonly storePath: string
+  readonly address: StoreAddress
   readonly guard: WriteGuard
+  readonly pace?: PaceState
 }
 
 export interface PoolOptions {
   /** Worker threads; 0 runs everything in the caller's. */
   readonly threads: number
   readonly store: Store
-  /** Directory of the store, which worker threads open for themselves; needed when there are any. */
+  /** Directory of the store, which worker threads open for themselves; this or `redis` is needed when there are any. */
   readonly storePath?: string
+  readonly redis?: RedisAddress
+  /** Rows are written no faster, over all threads. */
+  readonly pace?: PaceState
   readonly clock: () => number
   readonly onSide?: (records: SideRecord[]) => void
   readonly core?: CoreModule
@@ -74,17 +80,21 @@ export class IngestPool {
   readonly #options: PoolOptions
   readonly #core: CoreModule
   readonly #threads: PoolThread[]
+  readonly #pace: Pace | undefined
   #nextThread = 0
 
   constructor(options: PoolOptions) {
     this.#options = options
     this.#core = options.core ?? loadCore()
-    if (options.threads > 0 && options.storePath === undefined) {
+    const address = addressOf(options)
+    this.#pace = options.pace && new Pace(options.pace)
+    if (options.threads > 0 && address === undefined) {
       throw new TilefoldError('CONFIG_INVALID', 'cannot use worker threads: this store can only be used by one thread')
     }
     this.#threads = Array.from({ length: options.threads }, () => {
       const guard = createWriteGuard()
-      const data: WorkerData = { module: this.#core.module, storePath: options.storePath ?? '', guard }
+      const { pace } = options
+      const data: WorkerData = { module: this.#core.module, address: address!, guard, ...(pace && { pace }) }
       return new PoolThread(data, options.onSide)
     })
   }
@@ -98,7 +108,9 @@ export class IngestPool {
     const nonce = randomUUID()
     if (this.#threads.length === 0) {
       const { store, clock, onSide } = this.#options
-      return new LocalHandle(await Ingest.open(spec, { store, core: this.#core, clock, nonce, onSide }))
+      const core = this.#core
+      const pace = this.#pace
+      return new LocalHandle(await Ingest.open(spec, { store, core, clock, nonce, onSide, ...(pace && { pace }) }))
     }
     const thread = this.#threads[this.#nextThread++ % this.#threads.length]!
     return thread.open(spec, nonce)
@@ -113,6 +125,11 @@ export class IngestPool {
   async close(): Promise<void> {
     await Promise.all(this.#threads.map((thread) => thread.stop()))
   }
+}
+
+function addressOf({ storePath, redis }: PoolOptions): StoreAddress | undefined {
+  if (redis !== undefined) return { redis }
+  return storePath === undefined ? undefined : { path: storePath }
 }
 
 class LocalHandle implements IngestHandle {

@@ -50,7 +50,7 @@ export function liveSpecs(
 /** Two views of one state whose readers see different generations have rows of their own. */
 export function sharesRows(
   spec: Pick<IngestSpec, 'stateHash' | 'generation'>,
-  generation: OpenGeneration['generation'],
+  generation: Pick<OpenGeneration['generation'], 'stateHash' | 'generation'>,
 ): boolean {
   return spec.stateHash === generation.stateHash && spec.generation === generation.generation
 }

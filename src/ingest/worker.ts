@@ -3,15 +3,17 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { coreOf } from '../engine/module.ts'
 import { unpackBatch } from '../engine/pack.ts'
 import { TilefoldError } from '../model/errors.ts'
-import { createLmdbStore } from '../store/lmdb.ts'
 import { Ingest } from './ingest.ts'
 import { type Answer, type IngestStatus, postError, type Request } from './messages.ts'
+import { Pace } from './pace.ts'
 import { statusOf, type WorkerData } from './pool.ts'
+import { openThreadStore } from './thread-store.ts'
 
 const port = parentPort!
 const data = workerData as WorkerData
 const core = coreOf(data.module)
-const store = createLmdbStore({ path: data.storePath, guard: data.guard })
+const store = await openThreadStore(data.address, data.guard)
+const pace = data.pace && new Pace(data.pace)
 const ingests = new Map<number, Ingest>()
 
 port.on('message', async (request: Request) => {
@@ -32,7 +34,8 @@ async function perform(request: Request): Promise<IngestStatus | undefined> {
   }
   if (request.op === 'open') {
     const onSide = (side: Extract<Answer, { side: unknown }>['side']) => port.postMessage({ side } satisfies Answer)
-    const ingest = await Ingest.open(request.spec, { store, core, clock: Date.now, nonce: request.nonce, onSide })
+    const { spec, nonce } = request
+    const ingest = await Ingest.open(spec, { store, core, clock: Date.now, nonce, onSide, ...(pace && { pace }) })
     ingests.set(request.handle, ingest)
     return statusOf(ingest)
   }

@@ -34,6 +34,8 @@ export interface GenerationLayout {
     readonly endPosition?: number
     /** Final lane sequences, compared by the live lanes' idle check: a lower one means that history was lost. */
     readonly sequences?: readonly number[]
+    /** It was complete, and a part of it was lost since: answers say so until a backfill of the same files is done. */
+    readonly isReopened?: true
   }
   /**
    * Event times for which the history lanes are authoritative, ascending and apart; fixed before any lane is written. Absent:
@@ -74,6 +76,12 @@ export function generationOf(layout: ViewLayout, stateHash: string, generation: 
 /** Where the generation's lanes of a log have to start; undefined: with what the log holds. */
 export function startOf({ starts }: Pick<GenerationLayout, 'starts'>, log: string): number | undefined {
   return starts && (starts.find((each) => each.log === log)?.position ?? 0)
+}
+
+/** Windows that start before it are incomplete: all of them while a part of history is missing. */
+export function completeSinceOf({ history, completeSinceMs }: GenerationLayout): number {
+  if (history.isReopened) return Number.POSITIVE_INFINITY
+  return completeSinceMs ?? Number.NEGATIVE_INFINITY
 }
 
 /** Lanes to choose one from for each entity. */

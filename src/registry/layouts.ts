@@ -119,8 +119,27 @@ export function finishHistory(
     // One that is built beside another is seen when somebody switches to it.
     const current = (seat.generation !== undefined && layout.current) || own
     if (history.endPosition === end.position && isCurrent(layout, current)) return { layout, generation }
-    const finished = { ...history, endPosition: end.position, sequences: end.sequences }
+    const { isReopened: _, ...kept } = history
+    const finished = { ...kept, endPosition: end.position, sequences: end.sequences }
     return put({ ...layout, current }, { ...generation, history: finished })
+  })
+}
+
+/**
+ * A part of the history is gone: it is open again, to be gone on with by a backfill of the same files. Readers stay where they are, and
+ * are told. `sequences`: as they were compared; a history that was finished anew meanwhile is left alone.
+ */
+export function reopenHistory(
+  seat: LayoutSeat,
+  plan: Plan,
+  { generation: number, sequences }: { readonly generation: number; readonly sequences: readonly number[] },
+): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (!layout) throw missing(plan)
+    const generation = namedGeneration(layout, plan, number)
+    const { endPosition: _, sequences: found, ...kept } = generation.history
+    if (JSON.stringify(found) !== JSON.stringify(sequences)) return { layout, generation }
+    return put(layout, { ...generation, history: { ...kept, isReopened: true } })
   })
 }
 

@@ -1,6 +1,7 @@
 /** Merged windows become an answer: values, a status for each, and on demand what they were computed from. */
 import type { Merger } from '../engine/merger.ts'
 import type { FeatureStatus, FeatureValue } from '../model/plan.ts'
+import { completeSinceOf } from '../model/view-layout.ts'
 import { asOfMsOf, type FeatureRequest } from './api.ts'
 import type { FeatureInfo, ServedFeature } from './catalog.ts'
 import type { AnswerExplanation, RowExplanation } from './explain.ts'
@@ -104,7 +105,7 @@ function judge(standing: Standing, slot: SlotPlan, merger: Merger, entity: numbe
   standing.stale = ttlMs !== undefined && asOfMs - merger.newestFrontierMs(entity) > ttlMs
   // A row can only be complete for a shorter time than its generation; 0 stands for ever.
   const rowSinceMs = merger.completeSinceMs(entity)
-  standing.sinceMs = slot.target.generation.completeSinceMs ?? Number.NEGATIVE_INFINITY
+  standing.sinceMs = completeSinceOf(slot.target.generation)
   if (rowSinceMs > 0 && rowSinceMs > standing.sinceMs) standing.sinceMs = rowSinceMs
 }
 

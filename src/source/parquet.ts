@@ -105,7 +105,7 @@ export async function* readRowGroups(
       const skipped = Math.max(0, fromPosition - group.firstPosition)
       let position = group.firstPosition + skipped
       rowsDone += skipped
-      for (const { length, columns } of reader.decode(loaded, skipped, batchRows, allocate)) {
+      for (const { length, columns } of reader.decode(loaded, skipped, batchRows, allocate, options.sliceBytesMax)) {
         rowsDone += length
         yield {
           batch: { length, columns, positions: position },
@@ -177,9 +177,15 @@ class ParquetReader {
   }
 
   /** The rows behind the first `skipped`, in batches. */
-  *decode({ rowGroup, rows, chunks, bytes }: LoadedRowGroup, skipped: number, batchRows: number, allocate: Allocate) {
+  *decode(
+    { rowGroup, rows, chunks, bytes }: LoadedRowGroup,
+    skipped: number,
+    batchRows: number,
+    allocate: Allocate,
+    sliceBytes = SLICE_BYTES,
+  ) {
     const stated = chunks.reduce((sum, chunk) => sum + chunk.uncompressedBytes, 0)
-    let sliceRows = Math.max(batchRows, Math.min(SLICE_ROWS, Math.floor((SLICE_BYTES * rows) / (stated + 1))))
+    let sliceRows = Math.max(batchRows, Math.min(SLICE_ROWS, Math.floor((sliceBytes * rows) / (stated + 1))))
     for (let done = skipped; done < rows; ) {
       const limit = Math.min(sliceRows, rows - done)
       let slice: ReturnType<typeof decodeSlice>

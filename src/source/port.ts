@@ -26,6 +26,8 @@ export interface SourceOptions {
   readonly inputs: readonly InputColumn[]
   /** Rows per batch at most; 8,192 unless told. The core is fastest with 4,096 to 16,384. */
   readonly batchRows?: number
+  /** Bytes decoded at once, where a source decodes more than a batch at a time (Parquet); 128 MiB unless told. */
+  readonly sliceBytesMax?: number
   /**
    * The next batch may overwrite the buffers of the one before: for a reader that is done with a batch when it asks for
    * the next. Saves an allocation per batch where the source copies (Parquet: a fifth of its time).

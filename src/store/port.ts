@@ -153,6 +153,11 @@ export interface Store {
   readLayout(namespace: string, view: string): Promise<string | undefined>
   /** Replaces the layout if the stored one still equals `expected` (undefined = none yet); false when it does not. */
   writeLayout(namespace: string, view: string, expected: string | undefined, layout: string): Promise<boolean>
+  /**
+   * Resolves when what was written before, by whomever, is where a failover would find it; absent where a write is that by itself.
+   * Throws STORE_UNAVAILABLE.
+   */
+  settle?(): Promise<void>
   close(): Promise<void>
 }
 

@@ -9,6 +9,7 @@
  *   redis-scan.ts         everything of a lane
  *   redis-sweep.ts        every lane and view, and lanes that go
  *   redis-server.ts       is the server fit for rows?
+ *   redis-settle.ts       are the rows on the replicas?
  *
  * Names are in redis-key.ts. A write is as safe as the server is: replication is asynchronous, and a failover may take back writes
  * that were answered. The lane protocol sees that (REGRESSED) and repeats them from the log.
@@ -41,6 +42,7 @@ import { scriptRequest } from './redis-request.ts'
 import { deleteLane, sampleRows, scanRows } from './redis-scan.ts'
 import { WRITE_LAYOUT } from './redis-script.ts'
 import { checkServer, type RedisServerReport } from './redis-server.ts'
+import { settle } from './redis-settle.ts'
 import { dropLanes, listLanes, listViews } from './redis-sweep.ts'
 import { seal, unseal } from './sealed.ts'
 
@@ -158,6 +160,10 @@ export class RedisStore implements SweptStore {
   async *dropLanes(lanes: readonly TakenLane[]): AsyncIterable<DropStep> {
     for (const { lane } of lanes) this.#checkpoints.forget(lane)
     yield* dropLanes(this.#calls, this.#names, lanes)
+  }
+
+  settle(): Promise<void> {
+    return settle(this.#calls)
   }
 
   close(): Promise<void> {

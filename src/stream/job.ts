@@ -19,6 +19,7 @@ import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
 import { NO_WORKER_METRICS, type WorkerMetrics } from '../observe/port.ts'
+import { checkHistory } from '../registry/history.ts'
 import { type LayoutSeat, openGeneration } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
@@ -61,13 +62,15 @@ export interface StreamJobOptions {
 /** Something that an operator may want to know. */
 export interface StreamReport {
   readonly level: 'info' | 'warn' | 'error'
-  readonly event: 'assigned' | 'revoked' | 'restarting' | 'stopped'
+  readonly event: 'assigned' | 'revoked' | 'restarting' | 'stopped' | 'history_lost'
   readonly log: string
   readonly message: string
   readonly code?: string
 }
 
 const TICK_MS = 3_000
+/** Every lane of a history is looked at, so not at each tick. */
+const HISTORY_TICKS = 10
 const COMMIT_EVERY_MS = 1_000
 /** Of the memory budget: less is not worth meeting every entity anew. */
 const SPARE_SHARE_MIN = 1 / 16
@@ -91,6 +94,7 @@ export class StreamJob implements StreamHandler {
   readonly #commits = new Commits(COMMIT_EVERY_MS)
   #ticker: NodeJS.Timeout | undefined
   #ticking = false
+  #ticks = 0
 
   /** Throws DEFINITION_CHANGED, LAYOUT_MISSING, STORE_UNAVAILABLE. */
   static async create(options: StreamJobOptions): Promise<StreamJob> {
@@ -309,7 +313,16 @@ export class StreamJob implements StreamHandler {
         this.#fail(run.topic, run.partition, error, run)
       }
     }
+    if (this.#ticks++ % HISTORY_TICKS === 0) await this.#watchHistory()
     this.#ticking = false
+  }
+
+  /** Nobody owns the lanes of a history that is done: whoever writes live lanes looks whether they are still there. */
+  async #watchHistory(): Promise<void> {
+    for (const plan of [...this.#plans.values()].flat()) {
+      const lost = await checkHistory(this.#options, plan).catch(() => undefined)
+      if (lost) this.#report('error', 'history_lost', plan.view, lost.message, lost.code)
+    }
   }
 
   #report(
