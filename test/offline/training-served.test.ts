@@ -7,8 +7,6 @@ import { join } from 'node:path'
 import { Table } from 'apache-arrow'
 import { parquetWriteBuffer } from 'hyparquet-writer'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { compileView } from '../../src/define/compile.ts'
-import { parseDefinitions } from '../../src/define/yaml.ts'
 import { encodeKey } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { VisiblePositions } from '../../src/offline/served-ledger.ts'
@@ -21,90 +19,23 @@ import { createLmdbStore } from '../../src/store/lmdb.ts'
 import { cli, errorOf, makeFolder, writeIn } from '../cli/harness.ts'
 import { duckRows } from '../source/support.ts'
 import { START_MS } from '../stream/payments.ts'
-import { type Random, seededRandom } from '../support/random.ts'
-import { drawLog } from './mirror-scene.ts'
-import { mirrorLogs, serveLive } from './served-scene.ts'
+import { compiled, definition, servedPayments } from './served-payments.ts'
+import { mirrorLogs } from './served-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const HOUR_MS = 3_600_000
-const definition = (windows: string) => `namespace: shop
-views:
-  - name: spend
-    source: { name: payments, columns: { card: utf8, at: 'timestamp[ms]', amount: float64, id: utf8 } }
-    entity: card
-    time: at
-    lateness: { policy: drop, allowed: 30s }
-    dedupe: { id: id, within: 1h }
-    aggregations:
-      - { op: count, windows: ${windows} }
-      - { op: sum, column: amount, windows: ${windows} }
-      - { op: mean, column: amount, windows: [1h] }
-      - { op: max, column: amount, windows: [24h] }
-      - { op: last, column: id, windows: [24h] }
-`
 const folder = makeFolder()
-const served = join(folder, 'served')
-const mirror = join(folder, 'mirror')
-const store = join(folder, 'store')
 const definitions = writeIn(folder, 'tilefold.yaml', definition('[1h, 24h]'))
+const [served, mirror, store] = [join(folder, 'served'), join(folder, 'mirror'), join(folder, 'store')]
 
 let plan: Plan
-let logs: StreamMessage[][]
-/** What was served, and what was asked without being logged: at instants when everything that had come was readable. */
-let rows: ServedRow[]
-const unlogged: ServedRow[] = []
-/** Instants when more had come than was readable. */
-let unsettled = 0
-
-/** Two partitions that share their cards, with ids that come twice. */
-function drawLogs(random: Random): StreamMessage[][] {
-  return Array.from({ length: 2 }, () =>
-    drawLog(random, 400, random.below(50)).map((message) => {
-      const text = message.value?.toString() ?? ''
-      if (!text.endsWith('}') || !text.startsWith('{"card"')) return message
-      return { ...message, value: Buffer.from(`${text.slice(0, -1)},"id":"e${random.below(1200)}"}`) }
-    }),
-  )
-}
-
-async function compiled(yaml: string): Promise<Plan> {
-  return compileView(parseDefinitions(Buffer.from(yaml), 'tilefold.yaml').views[0]!)
-}
+let logs: readonly StreamMessage[][]
+let rows: readonly ServedRow[]
+let settled: readonly ServedRow[]
 
 beforeAll(async () => {
   console.log(`training sets as served: TILEFOLD_SEED=${SEED}`)
-  const random = seededRandom(SEED)
-  plan = await compiled(definition('[1h, 24h]'))
-  logs = drawLogs(random)
-  const lmdb = createLmdbStore({ path: store })
-  let asked = 0
-  let lastMs = 0
-  rows = await serveLive({
-    plans: [plan],
-    topic: 'payments',
-    logs,
-    random,
-    store: lmdb,
-    namespace: 'shop',
-    folder,
-    messagesAtOnce: 40,
-    ledgerMs: 1000 * HOUR_MS,
-    async ask(reader, nowMs, isSettled) {
-      const entities = Array.from({ length: 1 + random.below(4) }, () => ({ card: `card-${random.below(13)}` }))
-      const asOfs = entities.map(() => nowMs + random.between(-HOUR_MS, 120_000))
-      await reader.getFeatures({ view: 'spend', entities, asOfs }, { requestId: `r${asked++}` })
-      // The ledger has one entry in 100 ms.
-      if (!isSettled || nowMs < lastMs + 200) unsettled++
-      else {
-        const card = `card-${random.below(12)}`
-        await reader.getFeatures({ view: 'spend', entities: [{ card }], asOfs: [nowMs] }, { requestId: 'unlogged' })
-      }
-      lastMs = nowMs
-    },
-  })
-  await lmdb.close()
-  unlogged.push(...rows.filter(({ requestId }) => requestId === 'unlogged'))
-  await mirrorLogs(mirror, [plan], 'payments', logs)
+  ;({ plan, logs, rows, settled } = await servedPayments(folder, SEED))
 })
 
 type Label = Readonly<Record<string, string | number | Date | bigint | null>>
@@ -279,25 +210,24 @@ function firstAnswer(row: ServedRow): ServedRow {
 
 describe('rows that are in no log', () => {
   it('get what was readable at their instant, by the flush ledgers', async () => {
-    expect(unlogged.length).toBeGreaterThan(10)
-    expect(unsettled).toBeGreaterThan(10)
+    expect(settled.length).toBeGreaterThan(10)
     const spine = writeSpine(
       'unlogged.parquet',
-      unlogged.map(({ keys, asOfMs }) => ({ card: keys[0] as string, event_timestamp: new Date(asOfMs), y: 1 })),
+      settled.map(({ keys, asOfMs }) => ({ card: keys[0] as string, event_timestamp: new Date(asOfMs), y: 1 })),
     )
     const out = join(folder, 'unlogged-out.parquet')
     const { code, stdout, stderr } = await build(spine, out, '--ledger', '--store', store, '--mirror', mirror)
     expect(stderr).toBe('')
     expect(code).toBe(0)
     const told = JSON.parse(stdout).views[0]
-    expect(told).toMatchObject({ log: 0, ledger: unlogged.length, unknown: 0 })
+    expect(told).toMatchObject({ log: 0, ledger: settled.length, unknown: 0 })
     const lmdb = createLmdbStore({ path: store, readOnly: true })
     const visible = await VisiblePositions.open({ store: lmdb, namespace: 'shop' }, plan, mirror)
     await lmdb.close()
     let exact = 0
     for (const [i, row] of (await table(out)).entries()) {
       expect(row.spend__served_from).toBe('ledger')
-      const { applied: served, keys, asOfMs } = unlogged[i]!
+      const { applied: served, keys, asOfMs } = settled[i]!
       const model = new Map(
         visible.at(encodeKey(plan.state.entity, keys), asOfMs)!.applied.map(({ lane, applied }) => [lane, applied]),
       )
@@ -305,10 +235,128 @@ describe('rows that are in no log', () => {
       expect(Math.max(0, ...behind)).toBeLessThanOrEqual(told.ledger_unsure)
       if (behind.some((positions) => positions > 0)) continue
       // It stands where the answer stood.
-      expectSame(cellsOf(row), featuresOf(unlogged[i]!), `row ${i}`)
+      expectSame(cellsOf(row), featuresOf(settled[i]!), `row ${i}`)
       exact++
     }
-    expect(exact).toBeGreaterThan(unlogged.length / 2)
+    expect(exact).toBeGreaterThan(settled.length / 2)
+  })
+})
+
+describe('trouble with the spine', () => {
+  it('is a rule for each kind, and a count', async () => {
+    const [first, second] = logged()
+    const [known, lastMs] = [settled.at(-1)!, Math.max(...rows.map(({ asOfMs }) => asOfMs))]
+    const card = known.keys[0] as string
+    const at = (ms: number) => new Date(ms)
+    const spine = writeSpine('trouble.parquet', [
+      { card: first!.keys[0] as string, event_timestamp: at(first!.asOfMs), is: 'logged' },
+      { card, event_timestamp: at(known.asOfMs + 1), is: 'modelled' },
+      { card: 'nobody', event_timestamp: at(known.asOfMs + 1), is: 'modelled, of an unknown entity' },
+      { card: null, event_timestamp: at(known.asOfMs), is: 'without a key' },
+      { card: '', event_timestamp: at(known.asOfMs), is: 'with an empty key' },
+      { card, event_timestamp: null, is: 'without an instant' },
+      { card, event_timestamp: at(-5), is: 'out of range' },
+      { card, event_timestamp: at(START_MS - HOUR_MS), is: 'before history' },
+      { card, event_timestamp: at(lastMs + 1000 * HOUR_MS), is: 'to come' },
+      { card: second!.keys[0] as string, event_timestamp: at(second!.asOfMs), is: 'logged' },
+      { card: first!.keys[0] as string, event_timestamp: at(first!.asOfMs), is: 'logged' },
+    ])
+    const out = join(folder, 'trouble-out.parquet')
+    const args = ['--served-log', served, '--mirror', mirror, '--ledger', '--store', store]
+    const { code, stdout, stderr } = await build(spine, out, ...args)
+    expect(code).toBe(0)
+    const told = JSON.parse(stdout)
+    expect(told).toMatchObject({ rows: 11, unusable: 4 })
+    // Before the first record nothing was readable, and that is known.
+    expect(told.views[0]).toMatchObject({ log: 3, ledger: 3, unknown: 5, ahead: 1, lacking: 0 })
+    expect(stderr).toContain('4 rows have no request id, and no usable key or instant')
+    expect(stderr).toContain('1 rows ask view spend about an instant to come')
+    const built = await table(out)
+    expect(built.map(({ is }) => is)).toEqual([
+      'logged',
+      'modelled',
+      'modelled, of an unknown entity',
+      'without a key',
+      'with an empty key',
+      'without an instant',
+      'out of range',
+      'before history',
+      'to come',
+      'logged',
+      'logged',
+    ])
+    const from = ['log', 'ledger', 'ledger', null, null, null, null, 'ledger', null, 'log', 'log']
+    expect(built.map((row) => row.spend__served_from)).toEqual(from)
+    const nothing = plan.features.map(() => null)
+    const unknown = plan.features.map(({ op }) => (op === 'count' ? 0 : null))
+    for (const i of [3, 4, 5, 6, 8]) expect(cellsOf(built[i]!), `row ${i}`).toEqual(nothing)
+    for (const i of [2, 7]) expect(cellsOf(built[i]!), `row ${i}`).toEqual(unknown)
+    for (const [i, row] of [
+      [0, first!],
+      [9, second!],
+      [10, first!],
+    ] as const) {
+      expectSame(cellsOf(built[i]!), featuresOf(firstAnswer(row)), `row ${i}`)
+    }
+  })
+
+  it('is an error where nothing would come of it, and then there is no file', async () => {
+    const out = join(folder, 'never.parquet')
+    const ids = writeSpine('strangers.parquet', [{ _request_id: 'x', card: 'card-1', y: 1 }])
+    const bare = writeSpine('bare.parquet', [{ y: 1, z: 2 }])
+    const cases: [string[], string, RegExp][] = [
+      [[ids, '--served-log', served], 'SOURCE_NOT_FOUND', /nothing of any row; got 1 rows/],
+      [[ids], 'CONFIG_INVALID', /nothing tells what was served/],
+      [[ids, '--served-log', join(folder, 'nowhere')], 'SOURCE_NOT_FOUND', /no folder .*nowhere.spend/],
+      [[ids, '--served-log', served, '--mirror', join(folder, 'none')], 'SOURCE_NOT_FOUND', /nothing of any row/],
+      [[bare, '--served-log', served], 'COLUMN_MISSING', /"event_timestamp"|"card"/],
+      [[ids, '--served-log', served, '--check-leakage'], 'USAGE', /parity <view> --served-log/],
+      [[ids, '--served-log', served, '--events', 'e'], 'USAGE', /--events: it does not go with --as-served/],
+      [[ids, '--served-log', served, '--serving-delay', '5s'], 'USAGE', /looked up with --ledger/],
+      [[ids, '--ledger', '--from-log', '--store', store], 'CONFIG_INVALID', /no log of answers is given/],
+    ]
+    for (const [[spine, ...args], code, message] of cases) {
+      const outcome = await build(spine!, out, '--mirror', mirror, ...args)
+      expect([errorOf(outcome).code, errorOf(outcome).message], args.join(' ')).toEqual([
+        code,
+        expect.stringMatching(message),
+      ])
+      expect(existsSync(out)).toBe(false)
+    }
+    const happened = await cli(['training-set', '--spine', ids, '--out', out, '--served-log', served, '-o', 'json'])
+    expect(errorOf(happened)).toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining('with --as-served only'),
+    })
+  })
+
+  it('is told of records that the mirror lacks', async () => {
+    const short = join(folder, 'short')
+    await mirrorLogs(
+      short,
+      [plan],
+      'payments',
+      logs.map((log) => log.slice(0, 200)),
+    )
+    const own = logged()
+    const spine = writeSpine(
+      'short.parquet',
+      own.map((row) => ({ _request_id: row.requestId, _request_row: BigInt(row.entity) })),
+    )
+    const ends = logs.map((log) => Number(log[199]!.offset))
+    const isLacking = ({ applied }: ServedRow) =>
+      applied.some(({ lane, applied: at }) => at > ends[Number(lane.split('.')[1])]!)
+    const answered = own.filter((row) => [...row.answers.values()].some(({ status }) => status !== 'too_old'))
+    const lacking = answered.filter(isLacking).length
+    const out = join(folder, 'short-out.parquet')
+    const { code, stdout } = await build(spine, out, '--served-log', served, '--mirror', short)
+    expect(code).toBe(0)
+    expect(JSON.parse(stdout).views[0]).toMatchObject({ log: own.length - lacking, unknown: lacking, lacking })
+    expect(lacking).toBeGreaterThan(10)
+    for (const [i, row] of (await table(out)).entries()) {
+      if (isLacking(own[i]!)) expect(cellsOf(row)).toEqual(plan.features.map(() => null))
+      else expectSame(cellsOf(row), featuresOf(own[i]!), `row ${i}`)
+    }
   })
 })
 

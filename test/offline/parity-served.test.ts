@@ -1,0 +1,201 @@
+/** What was answered against the mirror: by command, by request, and as a canary that takes share after share. */
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
+import type { Plan } from '../../src/model/plan.ts'
+import { createParityMetrics } from '../../src/observe/metrics.ts'
+import { type CanaryCounts, runCanary } from '../../src/offline/parity-canary.ts'
+import { sampleOf } from '../../src/offline/parity-sample.ts'
+import { compareServed } from '../../src/offline/parity-served.ts'
+import type { ServedRow } from '../../src/serve/served.ts'
+import type { StreamMessage } from '../../src/source/stream.ts'
+import { type CliOptions, cli, errorOf, makeFolder, writeIn } from '../cli/harness.ts'
+import { definition, servedPayments } from './served-payments.ts'
+import { mirrorLogs } from './served-scene.ts'
+
+const SEED = Number(process.env.TILEFOLD_SEED ?? 2)
+const folder = makeFolder()
+const definitions = writeIn(folder, 'tilefold.yaml', definition('[1h, 24h]'))
+const [served, mirror, store] = [join(folder, 'served'), join(folder, 'mirror'), join(folder, 'store')]
+
+let plan: Plan
+let logs: readonly StreamMessage[][]
+let rows: readonly ServedRow[]
+
+beforeAll(async () => {
+  console.log(`parity of what was served: TILEFOLD_SEED=${SEED}`)
+  ;({ plan, logs, rows } = await servedPayments(folder, SEED))
+})
+
+async function parity(dir: string, args: readonly string[] = [], options: CliOptions = {}) {
+  const own = ['parity', 'spend', '--mirror', dir, '-f', definitions, '-o', 'json']
+  const outcome = await cli([...own, ...args], options)
+  return { ...outcome, told: JSON.parse(outcome.stdout || '{}') }
+}
+
+/** The mirror without one event, which an answer has counted and which has no double. */
+async function withoutOne(): Promise<string> {
+  const texts = logs.flat().map(({ value }) => value?.toString() ?? '')
+  const row = rows.findLast((each) => Number(each.answers.get(1)!.value) > 2)!
+  for (const { lane, applied } of row.applied) {
+    const partition = Number(lane.split('.')[1])
+    const at = logs[partition]!.findLastIndex(({ offset, value }) => {
+      const [, id] = /"id":"(e\d+)"/.exec(value?.toString() ?? '') ?? []
+      const isOwn = value?.includes(`"${row.keys[0]}"`) && Number(offset) <= applied
+      return isOwn && id !== undefined && texts.filter((text) => text.includes(`"${id}"`)).length === 1
+    })
+    if (at < 0) continue
+    // A tombstone in its place: the offset is there, the event is not.
+    const log = logs[partition]!.with(at, { ...logs[partition]![at]!, value: null })
+    return mirrorLogs(join(folder, 'dropped'), [plan], 'payments', logs.with(partition, log))
+  }
+  throw new Error('no event to drop')
+}
+
+describe('parity of what was served', () => {
+  it('finds every answer of a stream with late, duplicate and shuffled events the same', async () => {
+    const { code, told, stderr } = await parity(mirror, ['--served-log', served])
+    expect(stderr).toBe('')
+    expect(code).toBe(0)
+    expect(told).toMatchObject({ mismatched: 0, missing: 0, unverified: 0, other_definition: 0, differences: [] })
+    expect(told.compared + told.unanswered).toBe(rows.length)
+    expect(told.compared).toBeGreaterThan(rows.length / 2)
+  })
+
+  it('turns red where one event is dropped, and prints a command that shows it', async () => {
+    const dir = await withoutOne()
+    const { code, told } = await parity(dir, ['--served-log', served])
+    expect(code).toBe(1)
+    expect(told.mismatched + told.missing).toBeGreaterThan(0)
+    const [{ command, request }] = told.differences
+    const again = await cli([...command.split(' ').slice(1), '-o', 'json'])
+    expect(again.code).toBe(1)
+    expect(JSON.parse(again.stdout).differences[0]).toMatchObject({ request })
+    const table = await cli([...command.split(' ').slice(1)])
+    expect(table.stdout).toMatch(/FEATURE +SERVED +EXPECTED|no row in/)
+  })
+
+  it('is no gate that opens because nothing was looked at', async () => {
+    const nobody = await parity(mirror, ['--served-log', served, '--request', 'nobody'])
+    expect(nobody).toMatchObject({ code: 1, told: { compared: 0 } })
+    expect(nobody.stderr).toContain('nothing was compared')
+    const short = await mirrorLogs(
+      join(folder, 'short'),
+      [plan],
+      'payments',
+      logs.map((log) => log.slice(0, 200)),
+    )
+    const ahead = await parity(short, ['--served-log', served])
+    expect(ahead.code).toBe(0)
+    expect(ahead.told.unverified).toBeGreaterThan(10)
+    expect(ahead.told.compared + ahead.told.unverified + ahead.told.unanswered).toBe(rows.length)
+    for (const args of [
+      ['--generation', '1'],
+      ['--as-of', '1'],
+      ['--every', '1m', '--request', 'r1'],
+      ['--metrics-port', '0'],
+    ]) {
+      const refused = await parity(mirror, ['--served-log', served, ...args])
+      expect([refused.code, errorOf(refused).code], args.join(' ')).toEqual([2, 'USAGE'])
+    }
+    expect((await parity(mirror, ['--request', 'r1'])).code).toBe(2)
+    const lost = await parity(mirror, ['--served-log', join(folder, 'nowhere')])
+    expect(errorOf(lost).code).toBe('SOURCE_NOT_FOUND')
+  })
+
+  it('covers every entity in as many turns as there are shares', async () => {
+    let compared = 0
+    for (let turn = 7; turn < 11; turn++) {
+      const report = await compareServed({ plan, servedLog: served, mirror, sample: sampleOf(4, turn, []) })
+      expect(report.compared).toBeLessThan(rows.length)
+      compared += report.compared + report.unanswered
+    }
+    expect(compared).toBe(rows.length)
+  })
+})
+
+describe('a canary', () => {
+  const run = async (args: readonly string[], turns: number) => {
+    let stop = () => {}
+    let metrics = ''
+    let told = ''
+    let asking: Promise<void> | undefined
+    const outcome = await parity(mirror, [...args, '--every', '20ms', '--metrics-port', '0'], {
+      onListening: (send) => {
+        stop = () => send('SIGINT')
+      },
+      onStderr: (text) => {
+        told += text
+        if ((told.match(/ compared, /g)?.length ?? 0) < turns || asking !== undefined) return
+        const [url] = /http:[^"\s]+metrics/.exec(told)!
+        asking = fetch(url)
+          .then((response) => response.text())
+          .then((found) => {
+            metrics = found
+            stop()
+          })
+      },
+    })
+    await asking
+    const value = (name: string) => Number(new RegExp(`^tilefold_parity_${name} (\\S+)$`, 'm').exec(metrics)?.[1])
+    return { ...outcome, value, told }
+  }
+
+  it('compares turn after turn, tells metrics, and ends with 0 where all was the same', async () => {
+    const { code, value } = await run(['--served-log', served, '--sample', '0.5'], 3)
+    expect(code).toBe(0)
+    expect(value('checked_total{view="spend"}')).toBeGreaterThan(rows.length / 2)
+    expect(value('mismatch_total{view="spend",kind="mismatched"}')).toBe(0)
+    expect(value('failures_total{view="spend"}')).toBe(0)
+    expect(value('age_seconds{view="spend"}')).toBeGreaterThanOrEqual(0)
+    const stored = await run(['--store', store, '--sample', '0.5'], 2)
+    expect(stored.code).toBe(0)
+    expect(stored.value('checked_total{view="spend"}')).toBeGreaterThan(5)
+  })
+
+  it('ends with 1 where any turn found a difference, and has told how to see it', async () => {
+    const args = ['--served-log', served, '--mirror', join(folder, 'dropped')]
+    const { code, value, told } = await run(args, 1)
+    expect(code).toBe(1)
+    const found =
+      value('mismatch_total{view="spend",kind="mismatched"}') + value('mismatch_total{view="spend",kind="missing"}')
+    expect(found).toBeGreaterThan(0)
+    expect(told).toContain('to see it: tilefold parity spend --served-log')
+  })
+
+  it('goes on over turns that could not be carried out, and counts them', async () => {
+    const metrics = createParityMetrics({ version: '0', clock: Date.now })
+    const abort = new AbortController()
+    const failures: string[] = []
+    const turns: number[] = []
+    const compare = async (turn: number): Promise<CanaryCounts> => {
+      if (failures.length === 0) await compareServed({ plan, servedLog: join(folder, 'nowhere'), mirror })
+      turns.push(turn)
+      return { compared: 3, mismatched: 0, missing: 0, extra: 0 }
+    }
+    const report = await runCanary({
+      view: 'spend',
+      everyMs: 5,
+      clock: Date.now,
+      compare,
+      metrics,
+      onTurn: () => turns.length === 2 && abort.abort(),
+      onFailure: (_, error) => failures.push(error.code),
+      signal: abort.signal,
+    })
+    expect(report).toEqual({ turns: 2, failures: 1, different: 0 })
+    expect(failures).toEqual(['SOURCE_NOT_FOUND'])
+    expect(turns[1]).toBe(turns[0]! + 1)
+    expect(await metrics.text()).toContain('tilefold_parity_failures_total{view="spend"} 1')
+    const bug = runCanary({
+      view: 'spend',
+      everyMs: 5,
+      clock: Date.now,
+      compare: () => Promise.reject(new RangeError('a fault of ours')),
+      metrics,
+      onTurn: () => {},
+      onFailure: () => {},
+      signal: new AbortController().signal,
+    })
+    await expect(bug).rejects.toThrow('a fault of ours')
+  })
+})
