@@ -34,21 +34,32 @@ async function parity(dir: string, args: readonly string[] = [], options: CliOpt
 
 /** The mirror without one event, which an answer has counted and which has no double. */
 async function withoutOne(): Promise<string> {
-  const texts = logs.flat().map(({ value }) => value?.toString() ?? '')
-  const row = rows.findLast((each) => Number(each.answers.get(1)!.value) > 2)!
-  for (const { lane, applied } of row.applied) {
-    const partition = Number(lane.split('.')[1])
-    const at = logs[partition]!.findLastIndex(({ offset, value }) => {
-      const [, id] = /"id":"(e\d+)"/.exec(value?.toString() ?? '') ?? []
-      const isOwn = value?.includes(`"${row.keys[0]}"`) && Number(offset) <= applied
-      return isOwn && id !== undefined && texts.filter((text) => text.includes(`"${id}"`)).length === 1
-    })
-    if (at < 0) continue
-    // A tombstone in its place: the offset is there, the event is not.
-    const log = logs[partition]!.with(at, { ...logs[partition]![at]!, value: null })
-    return mirrorLogs(join(folder, 'dropped'), [plan], 'payments', logs.with(partition, log))
+  for (const row of rows.toReversed()) {
+    for (const { lane, applied } of row.applied) {
+      const partition = Number(lane.split('.')[1])
+      const at = countedEvent(partition, applied, row)
+      if (at < 0) continue
+      // A tombstone in its place: the offset is there, the event is not.
+      const log = logs[partition]!.with(at, { ...logs[partition]![at]!, value: null })
+      return mirrorLogs(join(folder, 'dropped'), [plan], 'payments', logs.with(partition, log))
+    }
   }
   throw new Error('no event to drop')
+}
+
+function countedEvent(partition: number, applied: number, row: ServedRow): number {
+  if (row.answers.get(0)!.status !== 'ok') return -1
+  let clockMs = 0
+  return logs[partition]!.findIndex(({ offset, value, timestamp }) => {
+    const text = value?.toString() ?? ''
+    if (!text.startsWith('{"card":"') || !text.includes('"id":')) return false
+    const event = JSON.parse(text) as { card: string; at: number; id: string }
+    const isInTime = event.at >= clockMs - 30_000
+    clockMs = Math.max(clockMs, Math.min(event.at, Number(timestamp)))
+    if (!isInTime || event.card !== row.keys[0] || Number(offset) > applied) return false
+    const doubles = logs.flat().filter((each) => each.value?.includes(`"${event.id}"`)).length
+    return doubles === 1 && event.at < row.asOfMs && event.at >= row.asOfMs - 1_800_000
+  })
 }
 
 describe('parity of what was served', () => {
