@@ -3,13 +3,16 @@ import { TilefoldError } from '../model/errors.ts'
 import type { FeatureValue, Plan } from '../model/plan.ts'
 import { sampleOf, sampleOfOne } from '../offline/parity-sample.ts'
 import { compareServed, type ServedDifference, type ServedParityReport } from '../offline/parity-served.ts'
+import type { Source } from '../source/port.ts'
 import { type Call, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
+import { findEventFiles, openEventFiles } from './event-files.ts'
 import { everyMsOf, runAsCanary } from './parity-canary.ts'
 import { flagsAgain, readParityFlags } from './parity-flags.ts'
 import { Progress } from './progress.ts'
 import { formatCount, renderTable } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
 import { readTopics } from './topics.ts'
+import { filesOf } from './training-served.ts'
 
 export async function runServedParity(call: Call, plan: Plan, plans: readonly Plan[]): Promise<number> {
   const { flags, settings, terminal, printer } = call
@@ -18,6 +21,7 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
   const servedLog = flags.servedLog as string
   const requestId = flags.request as string | undefined
   const topics = readTopics(flags, plans)
+  const source = await openHistory(flags, plan)
   const compare = (turn: number, signal: AbortSignal, onRows: (rows: number) => void = () => {}) => {
     const differences: ServedDifference[] = []
     return compareServed({
@@ -25,6 +29,7 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
       servedLog,
       mirror: dir,
       topics,
+      ...(source && { history: filesOf(source) }),
       sample: key ? sampleOfOne(key) : sampleOf(Math.max(1, Math.round(1 / sample)), turn, []),
       ...(requestId === undefined ? {} : { requestId }),
       onRows,
@@ -44,6 +49,7 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
       row.requestId,
       '--key',
       Buffer.from(row.key).toString('hex'),
+      ...((flags.history ?? []) as readonly string[]).flatMap((files) => ['--history', files]),
       ...flagsAgain(flags, settings),
     ].join(' ')
 
@@ -75,6 +81,14 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
   } finally {
     progress.stop()
   }
+}
+
+/** Throws SOURCE_NOT_FOUND, USAGE. */
+async function openHistory(flags: Flags, plan: Plan): Promise<Source | undefined> {
+  const entries = (flags.history ?? []) as readonly string[]
+  if (entries.length === 0) return undefined
+  const files = await findEventFiles(entries, flags)
+  return openEventFiles(files, plan.state.source, { inputs: plan.state.inputs, onReject: () => {} })
 }
 
 /** Throws USAGE. */

@@ -43,6 +43,7 @@ looked at, and a line tells what came of it. It ends with 1 if any turn found a 
     { flags: '--as-of <instant>', about: 'values are compared as of it (now)' },
     { flags: '--generation <n>', about: 'a generation that is not served yet, or no more (the one that is)' },
     { flags: '--served-log <dir>', about: 'compare what was answered, as `tilefold serve --served-log` logged it' },
+    { flags: '--history <files>', about: 'with --served-log: the files that history was folded from', isList: true },
     { flags: '--request <id>', about: 'with --served-log: this request alone' },
     { flags: '--every <duration>', about: 'again and again, another share each time' },
     { flags: '--metrics-port <number>', about: 'with --every: /metrics, /livez and /readyz on this port' },
@@ -62,7 +63,8 @@ async function run(call: Call): Promise<number> {
   const { namespace, plans } = await loadViews(settings)
   const { plan } = viewNamed(catalogOf(plans), args[0]!)
   if (flags.servedLog !== undefined) return runServedParity(call, plan, plans)
-  if (flags.request !== undefined) throw settingError('--request', 'it goes with --served-log only')
+  const served = ['request', 'history'].find((name) => [flags[name]].flat().some((value) => value !== undefined))
+  if (served !== undefined) throw settingError(`--${served}`, 'it goes with --served-log only')
   const { dir, key, sample, limit } = readParityFlags(flags, plan)
   const everyMs = everyMsOf(flags)
   const asOfMs = flags.asOf === undefined ? undefined : readAsOf(flags.asOf as string)

@@ -1,10 +1,12 @@
 /** `tilefold training-set --as-served`: the features that were served for the rows of a spine. */
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
+import type { ParityFiles } from '../offline/parity-logs.ts'
 import type { Spine } from '../offline/spine.ts'
 import type { AskedView } from '../offline/training.ts'
 import { writeTrainingSet } from '../offline/training-output.ts'
 import { type ServedTrainingOptions, type ServedTrainingReport, servedTrainingSet } from '../offline/training-served.ts'
+import type { Source } from '../source/port.ts'
 import { type Call, EXIT_OK, type Flags, type Option } from './command.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
@@ -28,8 +30,8 @@ export const SERVED_OPTIONS: readonly Option[] = [
 ]
 
 /** Of the other mode: they would silently do nothing. */
-const HAPPENED_ONLY = ['events', 'format', 'memory', 'temp', 'complete-since', 'sample', 'seed', 'any-times'] as const
-const SERVED_ONLY = ['served-log', 'mirror', 'topic', 'from-log', 'ledger', 'serving-delay'] as const
+const HAPPENED_ONLY = ['events', 'memory', 'temp', 'complete-since', 'sample', 'seed'] as const
+const SERVED_ONLY = ['served-log', 'mirror', 'topic', 'history', 'from-log', 'ledger', 'serving-delay'] as const
 
 /** Throws USAGE where flags of the two modes are mixed. */
 export function checkMode(flags: Flags): void {
@@ -55,6 +57,8 @@ export interface ServedCall {
   readonly plans: readonly Plan[]
   readonly views: readonly AskedView[]
   readonly spine: Spine
+  /** By the name of the views' source. */
+  readonly history: Readonly<Record<string, Source>>
   readonly metadata: Readonly<Record<string, string>>
 }
 
@@ -83,6 +87,7 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
       ...(servedLog === undefined ? {} : { servedLog }),
       ...(mirror === undefined ? {} : { mirror }),
       topics: readTopics(flags, plans),
+      history: Object.fromEntries(Object.entries(call.history).map(([kind, source]) => [kind, filesOf(source)])),
       ...(opened && { ledger: { store: opened.store, namespace } }),
       clock: terminal.clock,
       signal: abort.signal,
@@ -111,6 +116,11 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
 }
 
 const NOTES = { keys: 'the log of answers', events: 'the mirror', rows: 'writing rows' } as const
+
+/** When they were folded is not known here: times beyond that day are refused by no clock. */
+export function filesOf(source: Source): ParityFiles {
+  return { source, notAfterMs: Number.MAX_SAFE_INTEGER }
+}
 
 /** Throws USAGE. */
 function readDelay(flags: Flags): number {

@@ -103,7 +103,11 @@ async function run(call: Call): Promise<number> {
   const views = askedViews(plans, listOf(flags, 'features'))
   const spine = await openSpine(listOf(flags, 'spine', true))
   const metadata = { 'tilefold.mode': 'as_happened', 'tilefold.definitions': definitions(views) }
-  if (flags.asServed === true) return runServed(call, { out, namespace, plans, views, spine, metadata })
+  if (flags.asServed === true) {
+    const rejects = new Rejects((line) => printer.warn(line))
+    const history = await openEvents(listOf(flags, 'history'), flags, views, rejects)
+    return runServed(call, { out, namespace, plans, views, spine, history, metadata })
+  }
   const progress = new Progress({ label: 'training set', unit: 'rows', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
   const abort = new AbortController()

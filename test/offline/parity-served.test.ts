@@ -8,11 +8,15 @@ import { sampleOf } from '../../src/offline/parity-sample.ts'
 import { compareServed } from '../../src/offline/parity-served.ts'
 import type { ServedRow } from '../../src/serve/served.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
-import { type CliOptions, cli, errorOf, makeFolder, writeIn } from '../cli/harness.ts'
+import { createLmdbStore } from '../../src/store/lmdb.ts'
+import { type CliOptions, cli, errorOf, makeFolder, toLines, writeIn } from '../cli/harness.ts'
+import { START_MS } from '../stream/payments.ts'
+import { seededRandom } from '../support/random.ts'
 import { definition, servedPayments } from './served-payments.ts'
-import { mirrorLogs } from './served-scene.ts'
+import { mirrorLogs, serveLive } from './served-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 2)
+const HOUR_MS = 3_600_000
 const folder = makeFolder()
 const definitions = writeIn(folder, 'tilefold.yaml', definition('[1h, 24h]'))
 const [served, mirror, store] = [join(folder, 'served'), join(folder, 'mirror'), join(folder, 'store')]
@@ -208,5 +212,50 @@ describe('a canary', () => {
       signal: new AbortController().signal,
     })
     await expect(bug).rejects.toThrow('a fault of ours')
+  })
+})
+
+describe('a view with history', () => {
+  it('has its rows read again from the files that they were folded from', async () => {
+    const own = makeFolder()
+    const payments = Array.from({ length: 300 }, (_, i) => {
+      const at = START_MS - 12 * HOUR_MS + i * 140_000
+      return { card: `card-${i % 13}`, at, amount: i / 8, id: `h${i}` }
+    })
+    const files = writeIn(own, 'history.ndjson', toLines(payments))
+    const path = join(own, 'store')
+    const seat = ['-f', definitions, '--store', path]
+    expect((await cli(['backfill', files, ...seat], { nowMs: START_MS })).code).toBe(0)
+    const lmdb = createLmdbStore({ path })
+    const random = seededRandom(SEED)
+    const answered = await serveLive({
+      plans: [plan],
+      topic: 'payments',
+      logs: logs.map((log) => log.slice(0, 150)),
+      random,
+      store: lmdb,
+      namespace: 'shop',
+      folder: own,
+      messagesAtOnce: 40,
+      async ask(reader, nowMs) {
+        const entities = Array.from({ length: 3 }, () => ({ card: `card-${random.below(13)}` }))
+        await reader.getFeatures({ view: 'spend', entities, asOfs: entities.map(() => nowMs) })
+      },
+    })
+    await lmdb.close()
+    expect(answered.filter(({ applied }) => applied.length > 1).length).toBeGreaterThan(5)
+    const args = ['--served-log', join(own, 'served')]
+    const { code, told } = await parity(mirror, [...args, '--history', files])
+    expect(told).toMatchObject({ mismatched: 0, missing: 0, unverified: 0, unanswered: 0, compared: answered.length })
+    expect(code).toBe(0)
+    const without = await parity(mirror, args)
+    expect(without.told.unverified).toBeGreaterThan(answered.length / 2)
+    const short = writeIn(own, 'short.ndjson', toLines(payments.with(299, { ...payments[299]!, amount: 1 })))
+    const other = await parity(mirror, [...args, '--history', short])
+    expect(other.code).toBe(1)
+    expect(other.told.mismatched).toBeGreaterThan(0)
+    const again = await cli([...other.told.differences[0].command.split(' ').slice(1), '-o', 'json'])
+    expect(JSON.parse(again.stdout).differences[0].features.length).toBeGreaterThan(0)
+    expect(again.code).toBe(1)
   })
 })

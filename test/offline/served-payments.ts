@@ -83,6 +83,8 @@ export async function servedPayments(folder: string, seed: number): Promise<Serv
       const entities = Array.from({ length: 1 + random.below(4) }, () => ({ card: `card-${random.below(13)}` }))
       const asOfs = entities.map(() => nowMs + random.between(-60_000, 300_000))
       await reader.getFeatures({ view: 'spend', entities, asOfs }, { requestId: `r${asked++}` })
+      // One name for many requests, as a caller may give it.
+      await reader.getFeatures({ view: 'spend', entities: [{ card: 'card-1' }] }, { requestId: 'again' })
       // The ledger has one entry in 100 ms.
       if (isSettled && nowMs >= lastMs + 200) {
         const card = `card-${random.below(12)}`

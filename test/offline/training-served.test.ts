@@ -164,6 +164,18 @@ describe('a training set as served', () => {
     }
   })
 
+  it('takes the first of several answers that one request was given', async () => {
+    // A caller that sends a name again has sent the same request again.
+    const [first, ...others] = rows.filter(({ requestId }) => requestId === 'again')
+    expect(others.some((row) => row.answers.get(1)!.value !== first!.answers.get(1)!.value)).toBe(true)
+    const spine = writeSpine('again.parquet', [{ _request_id: 'again', y: 1 }])
+    const out = join(folder, 'again-out.parquet')
+    const { stdout, stderr } = await build(spine, out, '--served-log', served, '--mirror', mirror)
+    expect(JSON.parse(stdout).views[0]).toMatchObject({ log: 1, repeated: 1 })
+    expect(stderr).toContain('1 rows of view spend were answered several times')
+    expectSame(cellsOf((await table(out))[0]!), featuresOf(first!), 'the first')
+  })
+
   it('recomputes features that were defined later, where the same events count', async () => {
     const later = await compiled(definition('[1h, 2h, 24h]'))
     expect(later.stateHash).not.toBe(plan.stateHash)
