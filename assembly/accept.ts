@@ -6,6 +6,7 @@
  *   clock          the late clock advances to min(event time, record time), for every record that isn't rejected
  *   retention      the event's coarsest tile ended more than `retention` behind the clock: expired (side output)
  *   lateness       more than `allowed` behind the clock, and the policy isn't accept: late; it registers no id
+ *   elsewhere      history covers its time and this is a live lane, or the other way round (times.ts); it registers no id
  *   dedupe         an id seen within the horizon: duplicate
  *   filter         filtered; so is, behind all this, what was asked to be forgotten (forget.ts)
  *
@@ -19,6 +20,7 @@ import {
   VERDICTS,
   VERDICT_APPLIED,
   VERDICT_DUPLICATE,
+  VERDICT_ELSEWHERE,
   VERDICT_EXPIRED,
   VERDICT_FILTERED,
   VERDICT_LATE,
@@ -43,13 +45,14 @@ import { isPresent, register, textLength } from './columns'
 import { scratch } from './arena'
 import { hasKey } from './keys'
 import { admitId } from './dedupe'
+import { isTaken } from './times'
 
 /** Running maximum of min(event time, record time); -1 before the first event. */
 export let lateClockMs: i64 = -1
 /** Last position seen in the log. */
 export let logPosition: f64 = -1
 /** One counter per verdict, u64. */
-export const counters = memory.data(9 * 8, 8)
+export const counters = memory.data(10 * 8, 8)
 
 /** One byte per row of the batch. */
 export let verdictsAt: usize = 0
@@ -103,6 +106,7 @@ export function accept(n: i32, first: f64, positions: usize, recordTimes: usize,
           if (time >= coarseEnd || time < coarseEnd - coarsest) coarseEnd = (time / coarsest + 1) * coarsest
           if (coarseEnd < clock - retentionMs) verdict = VERDICT_EXPIRED
           else if (latePolicy != POLICY_ACCEPT && time < clock - allowedLatenessMs) verdict = VERDICT_LATE
+          else if (!isTaken(time)) verdict = VERDICT_ELSEWHERE
           else if (dedupeWithinMs >= 0 && !isFirst(row, time, clock - dedupeWithinMs)) verdict = VERDICT_DUPLICATE
           else if (filterRegister >= 0 && !passes(row)) verdict = VERDICT_FILTERED
           else store<u32>(acceptedAt + ((acceptedCount++ as usize) << 2), row as u32)

@@ -87,18 +87,21 @@ export function writeIds(at: usize, horizonMs: i64): usize {
   return at
 }
 
-/** Reads what `writeIds` wrote; false when the bytes do not hold together. */
-export function readIds(at: usize, end: usize): bool {
+/** Of the count: something else stands behind the ids. */
+export const IDS_FOLLOWED: u64 = 1 << 63
+
+/** Reads what `writeIds` wrote; the address behind it, or 0 when the bytes do not hold together. */
+export function readIds(at: usize, end: usize): usize {
   clearIds()
-  if (at + 8 > end) return false
-  const count = load<u64>(at)
+  if (at + 8 > end) return 0
+  const count = load<u64>(at) & ~IDS_FOLLOWED
   at += 8
   for (let i: u64 = 0; i < count; i++) {
-    if (at + 12 > end) return false
+    if (at + 12 > end) return 0
     const length = load<u32>(at, 8) as usize
-    if (length > end - at - 12) return false
+    if (length > end - at - 12) return 0
     admitId(at + 12, length, load<i64>(at), i64.MIN_VALUE)
     at += 12 + length
   }
-  return at == end
+  return at
 }

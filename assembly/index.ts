@@ -5,7 +5,7 @@
  * An instance serves one view and one input log (or merges rows of one view): memory is its own, and a trap takes only its
  * lanes down. Nothing is imported, so any WebAssembly host can run it.
  */
-import { ABI_VERSION, TYPE_F64 } from './layout'
+import { ABI_VERSION, TYPE_F64, VERDICT_ELSEWHERE } from './layout'
 import { allocate, arenaBytes, release, resetScratch, trapCode, trapLine } from './arena'
 import { register } from './columns'
 import { column, columnCount, laneCount, readPlan } from './plan'
@@ -15,13 +15,14 @@ import { KeyTable, clearTable, intern, internOne, keyRecord, laneHash, reserve }
 import { clearEvents, eventBytesInUse } from './events'
 import { drawLine, endErasing, erase } from './forget'
 import { slotsEnd } from './slots'
-import { idBytes, readIds, writeIds } from './dedupe'
+import { IDS_FOLLOWED, idBytes, readIds, writeIds } from './dedupe'
 import { advance as advanceWatermark, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
 import { advanceRow, flushRow } from './flush'
 import { clearDelta, dirtyAtPlace, sortDelta } from './flush/delta'
 import { clearOut, outAt, outEnd, reserveOut } from './flush/output'
 import { uniteRows } from './flush/unite'
 import { anonymiseRow, rowEnd, rowStart } from './flush/write'
+import { takeTimes as takeTimesAt } from './times'
 import { answerAsOf, dropBlocks, openBlocks } from './asof'
 import { askKeys, dropHeld, forgetAsked, holdBatch, loadPart, orderEvents, reserveHeld, spillPart, writeAsked } from './asof-events'
 import { infosAt, mergeEntities, openForSweep, readFeatures, statusesAt, sweepRows, valuesAt } from './merge'
@@ -69,6 +70,11 @@ export function memoryBytes(): usize {
 export function configure(at: usize): void {
   readPlan(at)
   clearEvents()
+}
+
+/** From now on only events of some times are taken: the `count` ranges at `at`, or (`inside` = 0) all others. See times.ts. */
+export function takeTimes(at: usize, count: i32, inside: i32): void {
+  takeTimesAt(at, count, inside != 0)
 }
 
 /** Reads windows and features at `at` (merge.ts). */
@@ -293,28 +299,39 @@ export function forgetEntities(): void {
 
 // ---- checkpoints ---------------------------------------------------------------------------------------------------
 
-/** Writes clocks, counters and dedupe ids to the output region; returns the bytes (at outputAddress). */
+/**
+ * Writes clocks, counters and dedupe ids to the output region; returns the bytes (at outputAddress). The last counter stands
+ * behind the ids, and only where it counted something: checkpoints from before there was one are what they were.
+ */
 export function writeCheckpoint(): usize {
   clearOut()
   const horizon = horizonMs()
-  const bytes = (104 as usize) + idBytes(horizon)
+  const elsewhere = load<u64>(counters + (VERDICT_ELSEWHERE << 3))
+  const bytes = (104 as usize) + idBytes(horizon) + (elsewhere == 0 ? 0 : 8)
   const at = reserveOut(bytes)
   store<f64>(at, logPosition)
   store<i64>(at, lateClockMs, 8)
   store<i64>(at, watermarkMs, 16)
   store<i64>(at, headFrontierMs, 24)
   memory.copy(at + 32, counters, 72)
-  writeIds(at + 104, horizon)
+  const behind = writeIds(at + 104, horizon)
+  if (elsewhere != 0) {
+    store<u64>(at + 104, load<u64>(at + 104) | IDS_FOLLOWED)
+    store<u64>(behind, elsewhere)
+  }
   return bytes
 }
 
 /** Reads what `writeCheckpoint` wrote; 0, or 1 when the bytes do not hold together. */
 export function readCheckpoint(at: usize, bytes: usize): i32 {
   if (bytes < 112) return 1
-  if (!readIds(at + 104, at + bytes)) return 1
+  const behind = readIds(at + 104, at + bytes)
+  const more: usize = (load<u64>(at + 104) & IDS_FOLLOWED) == 0 ? 0 : 8
+  if (behind == 0 || behind + more != at + bytes) return 1
   setClock(load<i64>(at, 8), load<f64>(at))
   setWatermark(load<i64>(at, 16), load<i64>(at, 24))
   memory.copy(counters, at + 32, 72)
+  store<u64>(counters + (VERDICT_ELSEWHERE << 3), more == 0 ? 0 : load<u64>(behind))
   return 0
 }
 

@@ -120,7 +120,8 @@ export const VERDICT_REJECTED_KEY = 5
 export const VERDICT_REJECTED_TIME = 6
 export const VERDICT_REJECTED_FUTURE = 7
 export const VERDICT_REDELIVERED = 8 // at or before a position already seen: skipped, not counted as consumed
-export const VERDICTS = 9
+export const VERDICT_ELSEWHERE = 9 // late: lanes of the other kind answer for its time (assembly/times.ts)
+export const VERDICTS = 10
 
 // ---- feature operations ---------------------------------------------------------------------------------------------
 

@@ -106,7 +106,7 @@ async function runAll(
       topic: SOURCE,
       partition: 0,
       plans: [plan],
-      seat,
+      seatOf: () => seat,
       pool,
       decoder: createJsonDecoder,
       deadLetters: undefined,

@@ -2,16 +2,19 @@
 import { cpus } from 'node:os'
 import { IngestPool } from '../ingest/pool.ts'
 import type { Counters } from '../model/counters.ts'
+import type { TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfillReport, backfill } from '../offline/backfill.ts'
-import type { LayoutSeat } from '../registry/layouts.ts'
+import { plansOfGeneration } from '../registry/generations.ts'
+import { type LayoutSeat, namedGeneration, refuseOtherCovers } from '../registry/layouts.ts'
 import type { Call, Command } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
 import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
+import { readGeneration } from './generation-number.ts'
 import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
@@ -27,7 +30,7 @@ export const backfillCommand: Command = {
   description: `Folds files of history (Parquet, JSON lines, Arrow) into the store, for every view that takes their kind of events.
 Views become visible when all of it is in. Files are read in the order given, folders and globs by name. Ctrl-C, a crash
 or kill -9 lose nothing: the same call goes on where it stopped, and says so when there is nothing left to do. History
-comes before live events: push those afterwards.`,
+comes before live events: push those afterwards, and say with --until from when on they tell the events, if files and stream overlap.`,
   arguments: [{ name: '<files...>', about: 'files, folders or globs, all of one format' }],
   options: [
     {
@@ -38,6 +41,14 @@ comes before live events: push those afterwards.`,
     { flags: '--threads <n>', about: 'threads that fold; 0 folds in this one (one less than the cores, at most 4)' },
     { flags: '--history-lanes <n>', about: 'lanes of a new history, fixed from then on (four per thread, at least 4)' },
     ANY_TIMES_OPTION,
+    {
+      flags: '--until <instant>',
+      about: 'files give the events before it, live logs those from it on; each puts the others aside, counted',
+    },
+    {
+      flags: '--generation <n>',
+      about: 'into this generation, beside the one that is read (tilefold generation begin)',
+    },
     {
       flags: '--complete-since <instant>',
       about: 'windows that start before are incomplete; complete since ever unless told',
@@ -61,15 +72,19 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     throw settingError('--history-lanes', `got ${historyLanes}, expected at least one for each of ${threads} threads`)
   }
 
-  const completeSinceMs = readCompleteSince(flags.completeSince as string | undefined)
+  const completeSinceMs = readInstant(flags.completeSince as string | undefined, '--complete-since')
+  const untilMs = readInstant(flags.until as string | undefined, '--until')
+  if (untilMs === 0) throw settingError('--until', 'got 1970, expected an instant that there are events before')
+  const covers = untilMs === undefined ? undefined : [{ fromMs: 0, toMs: untilMs }]
+  const generation = readGeneration(flags.generation as string | undefined)
   await checkEventFiles(files, plans, flags.anyTimes === true)
 
   const { store, path } = await openStore(settings, { readOnly: false, plans })
-  const seat: LayoutSeat = { store, namespace }
+  const seat: LayoutSeat = { store, namespace, ...(generation === undefined ? {} : { generation }) }
   const progress = new Progress({ label: 'backfill', unit: 'events', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
   try {
-    const { complete, open } = await sortByState(seat, plans, log)
+    const { complete, open } = await sortByState(seat, await plansOfGeneration(seat, plans), log, covers)
     if (open.length === 0) return nothingLeft(complete, log, printer)
 
     const source = openEventFiles(files, log, { inputs: inputsOf(open), ...rejects.sourceOptions })
@@ -99,6 +114,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         historyLanes,
         newHistoryLanes: Math.max(4, 4 * threads),
         completeSinceMs,
+        covers,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,
       })
@@ -125,13 +141,20 @@ interface Standing {
 }
 
 /** Throws CONFIG_INVALID where a view has the history of other files: rows are numbered by the plan of files. */
-async function sortByState({ store, namespace }: LayoutSeat, plans: readonly Plan[], log: string): Promise<Standing> {
+async function sortByState(
+  { store, namespace, generation }: LayoutSeat,
+  plans: readonly Plan[],
+  log: string,
+  covers: readonly TimeRange[] | undefined,
+): Promise<Standing> {
   const complete: { view: string; rows: number }[] = []
   const open: Plan[] = []
   for (const plan of plans) {
     const text = await store.readLayout(namespace, plan.view)
     const layout = text === undefined ? undefined : (JSON.parse(text) as ViewLayout)
-    const history = newestOf(layout, plan.stateHash)?.history
+    const own = generation ? layout && namedGeneration(layout, plan, generation) : newestOf(layout, plan.stateHash)
+    const history = own?.history
+    if (own) refuseOtherCovers(plan, own, covers)
     if (history?.log !== undefined && history.log !== log) throw otherFiles(plan, history, log)
     if (history?.endPosition === undefined) open.push(plan)
     else complete.push({ view: plan.view, rows: history.endPosition + 1 })
@@ -164,12 +187,12 @@ function nothingLeft(complete: Standing['complete'], log: string, printer: Print
   return EXIT_OK
 }
 
-function readCompleteSince(text: string | undefined): number | undefined {
+function readInstant(text: string | undefined, flag: string): number | undefined {
   if (text === undefined) return undefined
   try {
     return parseInstant(text)
   } catch {
-    throw settingError('--complete-since', `got ${JSON.stringify(text)}, expected RFC 3339 with a zone or milliseconds`)
+    throw settingError(flag, `got ${JSON.stringify(text)}, expected RFC 3339 with a zone or milliseconds`)
   }
 }
 

@@ -1,16 +1,18 @@
 /** `tilefold doctor`: is everything around us such that the promises hold? */
+import { findUncut } from '../registry/generations.ts'
 import { inspectKafka, type TopicReport } from '../source/kafka-inspect.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
 import { kafkaOptionsOf } from './kafka-settings.ts'
-import { redisOptionsOf } from './stores.ts'
+import { openStore, redisOptionsOf } from './stores.ts'
 import { renderTable } from './table.ts'
 import { groupOf, readTopics, TOPIC_OPTIONS, topicsOf } from './topics.ts'
+import { UNCUT } from './uncut.ts'
 import { loadViews } from './views.ts'
 
 export const doctor: Command = {
   name: 'doctor',
   description: `Looks at Kafka and Redis as the settings name them and says what does not fit: eviction, what a restart of Redis may lose,
-clocks that differ, topics that are missing, record times that producers may set, leaders elected unclean. Warnings are things to know;
+clocks that differ, histories without a cut, topics that are missing, record times that producers may set, leaders elected unclean. Warnings are things to know;
 a failure is a promise that cannot be kept, and ends the command with 1.`,
   arguments: [],
   options: TOPIC_OPTIONS,
@@ -29,6 +31,9 @@ interface Finding {
 async function run(call: Call): Promise<number> {
   const { settings, printer } = call
   const findings = [host(), ...(await ofRedis(call)), ...(await ofKafka(call))]
+  // A Redis that does not answer has been waited for once.
+  if (!findings.some(({ part, verdict }) => part === 'redis' && verdict === 'failure'))
+    findings.push(...(await ofHistory(call)))
   printer.result({
     data: { findings },
     table: () =>
@@ -98,6 +103,22 @@ async function ofKafka({ flags, settings }: Call): Promise<Finding[]> {
     return [{ part: 'kafka', verdict: 'ok', text: `${brokers} brokers` }, ...reports.flatMap(ofTopic)]
   } catch (error) {
     return [{ part: 'kafka', verdict: 'failure', text: (error as Error).message }]
+  }
+}
+
+/** Nothing to say where there are no definitions, or no rows yet: others say that. */
+async function ofHistory({ settings }: Call): Promise<Finding[]> {
+  try {
+    const { namespace, plans } = await loadViews(settings)
+    const { store } = await openStore(settings, { readOnly: true, plans })
+    try {
+      const views = await findUncut({ store, namespace }, plans)
+      return views.map((view) => ({ part: `view ${view}`, verdict: 'warning', text: UNCUT }))
+    } finally {
+      await store.close()
+    }
+  } catch {
+    return []
   }
 }
 

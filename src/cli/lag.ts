@@ -1,9 +1,19 @@
 /** `tilefold lag`: how far every partition of every view is behind its topic. */
 import type { Plan } from '../model/plan.ts'
-import { liveLane, logOfPartition, type ViewLayout } from '../model/view-layout.ts'
-import { inspectKafka, type TopicReport } from '../source/kafka-inspect.ts'
+import {
+  type GenerationLayout,
+  generationOf,
+  liveLane,
+  logOfPartition,
+  startOf,
+  type ViewLayout,
+} from '../model/view-layout.ts'
+import { namedGeneration } from '../registry/layouts.ts'
+import { inspectKafka, type KafkaReport, type TopicReport } from '../source/kafka-inspect.ts'
 import type { Store } from '../store/port.ts'
+import { groupOfGeneration } from '../stream/groups.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
+import { readGeneration } from './generation-number.ts'
 import { kafkaOptionsOf } from './kafka-settings.ts'
 import { openStore } from './stores.ts'
 import { formatCount, renderTable } from './table.ts'
@@ -13,9 +23,13 @@ import { loadViews } from './views.ts'
 export const lag: Command = {
   name: 'lag',
   description: `Shows, for each partition of each view's topic, the log's end, the position up to which rows are stored (the lane's marker,
-which alone decides where a worker goes on), and the records between. Ends with 1 where a topic is missing.`,
+which alone decides where a worker goes on), and the records between: of the generation that readers see, or of --generation.
+Ends with 1 where a topic is missing.`,
   arguments: [],
-  options: TOPIC_OPTIONS,
+  options: [
+    ...TOPIC_OPTIONS,
+    { flags: '--generation <n>', about: 'of this generation; the one that readers see unless told' },
+  ],
   examples: [
     ['tilefold lag --kafka-brokers localhost:9092 --redis-url redis://localhost:6379 -o json', 'for a script'],
   ],
@@ -36,24 +50,44 @@ interface Line {
 async function run({ flags, settings, printer }: Call): Promise<number> {
   const { namespace, plans } = await loadViews(settings)
   const topics = readTopics(flags, plans)
-  const kafka = await inspectKafka(kafkaOptionsOf(settings), topicsOf(topics, plans), groupOf(settings, namespace))
+  const number = readGeneration(flags.generation as string | undefined)
+  const kafka = kafkaOptionsOf(settings)
   const { store } = await openStore(settings, { readOnly: true, plans })
   try {
+    const asked = new Map<string, KafkaReport>()
+    const missing = new Set<string>()
     const lines: Line[] = []
     for (const plan of plans) {
-      const topic = kafka.topics.find((each) => each.topic === (topics.get(plan.state.source) ?? plan.state.source))!
-      lines.push(...(await linesOf(store, namespace, plan, topic)))
+      const generation = await generationOfView(store, namespace, plan, number)
+      const groupId = groupOfGeneration(groupOf(settings, namespace), plan.stateHash, generation?.generation ?? 1)
+      const report = asked.get(groupId) ?? (await inspectKafka(kafka, topicsOf(topics, plans), groupId))
+      asked.set(groupId, report)
+      for (const { topic, partitions } of report.topics) if (partitions === undefined) missing.add(topic)
+      const topic = report.topics.find((each) => each.topic === (topics.get(plan.state.source) ?? plan.state.source))!
+      lines.push(...(await linesOf(store, namespace, plan, topic, generation)))
     }
-    const missing = kafka.topics.filter(({ partitions }) => partitions === undefined).map(({ topic }) => topic)
     for (const topic of missing) printer.warn(`there is no topic ${topic}`)
     printer.result({
-      data: { partitions: lines.map((line) => ({ ...line, lag: lagOf(line) })), missing },
+      data: { partitions: lines.map((line) => ({ ...line, lag: lagOf(line) })), missing: [...missing] },
       table: () => tableOf(lines),
     })
-    return missing.length === 0 ? EXIT_OK : EXIT_FAILURE
+    return missing.size === 0 ? EXIT_OK : EXIT_FAILURE
   } finally {
     await store.close()
   }
+}
+
+/** Undefined where the view has none yet. Throws LAYOUT_MISSING. */
+async function generationOfView(
+  store: Store,
+  namespace: string,
+  plan: Plan,
+  number: number | undefined,
+): Promise<GenerationLayout | undefined> {
+  const text = await store.readLayout(namespace, plan.view)
+  const layout = text === undefined ? undefined : (JSON.parse(text) as ViewLayout)
+  if (number !== undefined && layout) return namedGeneration(layout, plan, number)
+  return layout?.current && generationOf(layout, layout.current.stateHash, layout.current.generation)
 }
 
 async function linesOf(
@@ -61,14 +95,15 @@ async function linesOf(
   namespace: string,
   plan: Plan,
   { topic, partitions = [] }: TopicReport,
+  of: GenerationLayout | undefined,
 ): Promise<Line[]> {
-  const text = await store.readLayout(namespace, plan.view)
-  const current = text === undefined ? undefined : (JSON.parse(text) as ViewLayout).current
   const lines: Line[] = []
   for (const { partition, first, next, committed } of partitions) {
-    const lane = liveLane(logOfPartition(topic, partition), 0)
-    const record = current && (await store.readLane({ namespace, ...current, lane }))
-    const applied = record?.marker ?? -1
+    const log = logOfPartition(topic, partition)
+    const name = of && { namespace, stateHash: of.stateHash, generation: of.generation, lane: liveLane(log, 0) }
+    const record = name && (await store.readLane(name))
+    // What lies before its start is no lag of it.
+    const applied = record && record.marker >= 0 ? record.marker : ((of && startOf(of, log)) ?? 0) - 1
     lines.push({
       view: plan.view,
       topic,

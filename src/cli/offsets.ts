@@ -1,7 +1,9 @@
 /** `tilefold offsets`: up to where each lane of a view's generations holds its log. */
+import { formatRanges } from '../model/covers.ts'
 import { readOffsets } from '../registry/generations.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import type { Call, Command } from './command.ts'
+import { coversData } from './covers-data.ts'
 import { openStore } from './stores.ts'
 import { formatCount, renderTable } from './table.ts'
 import { loadViews } from './views.ts'
@@ -9,7 +11,8 @@ import { loadViews } from './views.ts'
 export const offsets: Command = {
   name: 'offsets',
   description: `Shows every lane of every generation that the layout of a view names: whether it is history (rows of files) or a log, up to which
-position its rows hold it, and which generation readers see. A worker or a rebuild goes on right behind the position.`,
+position its rows hold it, which event times it takes, and which generation readers see. A worker or a rebuild goes on right behind the
+position. START: where the lanes of a generation that was begun with --from start.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [],
   examples: [['tilefold offsets spend -o json', 'for a script']],
@@ -25,21 +28,28 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
     printer.result({
       data: {
         view: plan.view,
-        lanes: lanes.map(({ stateHash, isCurrent, ...rest }) => ({
+        lanes: lanes.map(({ stateHash, isCurrent, takes, ...rest }) => ({
           state_hash: stateHash,
           is_current: isCurrent,
           ...rest,
+          ...(takes && { takes: takes.inside ? 'inside' : 'outside', covers: coversData(takes.ranges) }),
         })),
       },
       table: () =>
         renderTable(
-          [...['STATE', 'READ', 'LANE', 'FROM'].map((title) => ({ title })), { title: 'POSITION', align: 'right' }],
-          lanes.map(({ stateHash, generation, isCurrent, lane, from, marker }) => [
+          [
+            ...['STATE', 'READ', 'LANE', 'FROM'].map((title) => ({ title })),
+            ...['START', 'POSITION'].map((title) => ({ title, align: 'right' as const })),
+            { title: 'EVENTS' },
+          ],
+          lanes.map(({ stateHash, generation, isCurrent, lane, from, start, marker, takes }) => [
             `${stateHash}/${generation}`,
             isCurrent ? 'yes' : '-',
             lane,
             from,
+            start === undefined ? '-' : formatCount(start),
             marker < 0 ? '-' : formatCount(marker),
+            takes ? `${takes.inside ? 'inside' : 'outside'} ${formatRanges(takes.ranges)}` : 'all',
           ]),
         ),
     })

@@ -5,7 +5,7 @@ import { sampleOf, sampleOfOne } from '../offline/parity-sample.ts'
 import { compareServed, type ServedDifference, type ServedParityReport } from '../offline/parity-served.ts'
 import type { Source } from '../source/port.ts'
 import { type Call, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
-import { findEventFiles, openEventFiles } from './event-files.ts'
+import { findEventFiles, openEventFiles, planName } from './event-files.ts'
 import { everyMsOf, runAsCanary } from './parity-canary.ts'
 import { flagsAgain, readParityFlags } from './parity-flags.ts'
 import { Progress } from './progress.ts'
@@ -88,7 +88,8 @@ async function openHistory(flags: Flags, plan: Plan): Promise<Source | undefined
   const entries = (flags.history ?? []) as readonly string[]
   if (entries.length === 0) return undefined
   const files = await findEventFiles(entries, flags)
-  return openEventFiles(files, plan.state.source, { inputs: plan.state.inputs, onReject: () => {} })
+  const log = await planName(plan.state.source, files.paths)
+  return openEventFiles(files, log, { inputs: plan.state.inputs, onReject: () => {} })
 }
 
 /** Throws USAGE. */

@@ -7,6 +7,7 @@ import { parseInstant } from '../model/time.ts'
 import { compareWithMirror, type ParityReport, type RowDifference } from '../offline/parity.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
+import { FORMAT_OPTION } from './event-files.ts'
 import { everyMsOf, runAsCanary } from './parity-canary.ts'
 import { flagsAgain, readParityFlags } from './parity-flags.ts'
 import { runServedParity } from './parity-served.ts'
@@ -43,6 +44,7 @@ looked at, and a line tells what came of it. It ends with 1 if any turn found a 
     { flags: '--as-of <instant>', about: 'values are compared as of it (now)' },
     { flags: '--generation <n>', about: 'a generation that is not served yet, or no more (the one that is)' },
     { flags: '--served-log <dir>', about: 'compare what was answered, as `tilefold serve --served-log` logged it' },
+    FORMAT_OPTION,
     { flags: '--history <files>', about: 'with --served-log: the files that history was folded from', isList: true },
     { flags: '--request <id>', about: 'with --served-log: this request alone' },
     { flags: '--every <duration>', about: 'again and again, another share each time' },

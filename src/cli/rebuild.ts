@@ -4,7 +4,7 @@ import { IngestPool } from '../ingest/pool.ts'
 import { type RebuildReport, rebuild } from '../offline/rebuild.ts'
 import { type Call, type Command, EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
-import { readGeneration } from './generation-number.ts'
+import { plansToFill, readGeneration, VIEW_OPTION } from './generation-number.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
@@ -32,6 +32,7 @@ run n of them, anywhere. Each reads its own partitions' files and no others.`,
       flags: '--generation <n>',
       about: 'into this generation, beside the one that is read (tilefold generation begin)',
     },
+    VIEW_OPTION,
     { flags: '--shard <i/n>', about: "this process's share, from 0/n to n-1/n" },
     { flags: '--threads <n>', about: 'threads that fold; 0 folds in this one (one less than the cores, at most 4)' },
   ],
@@ -43,13 +44,14 @@ run n of them, anywhere. Each reads its own partitions' files and no others.`,
 }
 
 async function run({ flags, settings, terminal, printer }: Call): Promise<number> {
-  const { namespace, plans } = await loadViews(settings)
+  const { namespace, plans: allPlans } = await loadViews(settings)
   const dir = (flags.mirror as string | undefined) ?? 'mirror'
   const share = readShare(flags.shard as string | undefined)
-  const topics = readTopics(flags, plans)
+  const topics = readTopics(flags, allPlans)
   const generation = readGeneration(flags.generation as string | undefined)
   const threads = settings.whole('threads', 0, 64) ?? Math.max(1, Math.min(4, cpus().length - 1))
-  const { store, path } = await openStore(settings, { readOnly: false, plans })
+  const { store, path } = await openStore(settings, { readOnly: false, plans: allPlans })
+  const seat = { store, namespace, ...(generation === undefined ? {} : { generation }) }
   const progress = new Progress({ label: 'rebuild', unit: 'records', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
   const pool = new IngestPool({
@@ -70,8 +72,8 @@ async function run({ flags, settings, terminal, printer }: Call): Promise<number
   const startMs = terminal.clock()
   try {
     const report = await rebuild({
-      seat: { store, namespace, ...(generation === undefined ? {} : { generation }) },
-      plans,
+      seat,
+      plans: await plansToFill(flags, seat, allPlans),
       dir,
       topics,
       pool,

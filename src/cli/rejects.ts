@@ -54,6 +54,7 @@ export class Rejects {
 const MEANINGS: Record<SideReason, string> = {
   late: 'it is later than allowed',
   expired: 'it is older than the retention',
+  history: 'history covers its time',
   rejected_key: 'its entity key is null, empty or too long',
   rejected_time: 'its event time is null or out of range',
   rejected_future: 'its event time lies too far in the future; are times in another unit than declared?',

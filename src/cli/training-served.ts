@@ -117,7 +117,7 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
 
 const NOTES = { keys: 'the log of answers', events: 'the mirror', rows: 'writing rows' } as const
 
-/** When they were folded is not known here: times beyond that day are refused by no clock. */
+/** When they were folded is known to the layout of who was served from them, if to anybody. */
 export function filesOf(source: Source): ParityFiles {
   return { source, notAfterMs: Number.MAX_SAFE_INTEGER }
 }

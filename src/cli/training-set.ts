@@ -15,7 +15,7 @@ import { checkLeakage, type LeakageReport } from '../offline/training-leakage.ts
 import { outputFormat, writeTrainingSet } from '../offline/training-output.ts'
 import type { Source } from '../source/port.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
-import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles } from './event-files.ts'
+import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
 import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
@@ -105,7 +105,7 @@ async function run(call: Call): Promise<number> {
   const metadata = { 'tilefold.mode': 'as_happened', 'tilefold.definitions': definitions(views) }
   if (flags.asServed === true) {
     const rejects = new Rejects((line) => printer.warn(line))
-    const history = await openEvents(listOf(flags, 'history'), flags, views, rejects)
+    const history = await openEvents(listOf(flags, 'history'), flags, views, rejects, planName)
     return runServed(call, { out, namespace, plans, views, spine, history, metadata })
   }
   const progress = new Progress({ label: 'training set', unit: 'rows', stream: terminal.stderr, clock: terminal.clock })
@@ -226,6 +226,7 @@ async function openEvents(
   flags: Flags,
   views: readonly AskedView[],
   rejects: Rejects,
+  nameOf: (kind: string, paths: readonly string[]) => string | Promise<string> = (kind) => kind,
 ): Promise<Record<string, Source>> {
   const kinds = [...new Set(views.map(({ plan }) => plan.state.source))]
   const byKind = new Map<string, string[]>()
@@ -246,7 +247,7 @@ async function openEvents(
     const plans = views.map(({ plan }) => plan).filter((plan) => plan.state.source === kind)
     const files = await findEventFiles(given, flags)
     await checkEventFiles(files, plans, flags.anyTimes === true)
-    sources[kind] = openEventFiles(files, kind, {
+    sources[kind] = openEventFiles(files, await nameOf(kind, files.paths), {
       inputs: inputsOf(plans),
       reuseBuffers: true,
       ...rejects.sourceOptions,

@@ -44,7 +44,7 @@ export interface EngineOptions {
   /** Keep a flush ledger of every log for so long; none unless told. See ingest/ledger.ts. */
   readonly ledgerMs?: number
   readonly clock?: () => number
-  /** Late, expired and rejected records, by position; at least once. */
+  /** Late, expired and rejected records, and those whose time history covers, by position; at least once. */
   readonly onSide?: (records: SideRecord[]) => void
 }
 

@@ -5,6 +5,7 @@
 import {
   VERDICT_APPLIED,
   VERDICT_DUPLICATE,
+  VERDICT_ELSEWHERE,
   VERDICT_EXPIRED,
   VERDICT_FILTERED,
   VERDICT_LATE,
@@ -16,11 +17,12 @@ import {
 } from '../../assembly/layout.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import type { Counters } from '../model/counters.ts'
+import type { TakenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { StatePlan } from '../model/plan.ts'
 import { columnsFor, writeBatch } from './batch.ts'
 import { type CoreExports, type CoreModule, trapError } from './module.ts'
-import { type Shares, stateProgram } from './program.ts'
+import { rangeCells, type Shares, stateProgram } from './program.ts'
 import { rowError } from './row-error.ts'
 
 /** Entities whose new rows are written in one go: bounds a chunk, and the memory it takes. */
@@ -35,6 +37,7 @@ export class Core {
   readonly state: StatePlan
   readonly #module: CoreModule
   readonly #program: Uint8Array
+  readonly #takes: Shares['takes']
   #exports: CoreExports
   readonly #notAfterMs: number
   #accepted = 0
@@ -45,6 +48,7 @@ export class Core {
     this.state = state
     this.#module = module
     this.#program = stateProgram(state, shares)
+    this.#takes = shares.takes
     this.#notAfterMs = notAfterMs
     this.#exports = module.instantiate()
     this.#configure()
@@ -56,7 +60,15 @@ export class Core {
       const at = core.reserveInput(this.#program.length, 0) >>> 0
       new Uint8Array(core.memory.buffer).set(this.#program, at)
       core.configure(at)
+      if (this.#takes) this.#takeTimes(core, this.#takes)
     })
+  }
+
+  #takeTimes(core: CoreExports, takes: TakenTimes): void {
+    const cells = rangeCells(takes)
+    const at = core.reserveInput(cells.length, 0) >>> 0
+    new Uint8Array(core.memory.buffer).set(cells, at)
+    core.takeTimes(at, takes.ranges.length, takes.inside ? 1 : 0)
   }
 
   #run<T>(doing: string, body: (core: CoreExports) => T): T {
@@ -109,7 +121,8 @@ export class Core {
     const rejectedTime = of(VERDICT_REJECTED_TIME)
     const rejectedFuture = of(VERDICT_REJECTED_FUTURE)
     const rejected = rejectedKey + rejectedTime + rejectedFuture
-    const late = of(VERDICT_LATE) + expired
+    const elsewhere = of(VERDICT_ELSEWHERE)
+    const late = of(VERDICT_LATE) + expired + elsewhere
     const applied = of(VERDICT_APPLIED)
     const duplicate = of(VERDICT_DUPLICATE)
     const filtered = of(VERDICT_FILTERED)
@@ -120,6 +133,7 @@ export class Core {
       duplicate,
       late,
       expired,
+      elsewhere,
       filtered,
       rejected,
       rejectedKey,

@@ -16,6 +16,7 @@ export interface CoreExports {
   memoryBytes(): number
   configure(at: number): void
   configureFeatures(at: number): void
+  takeTimes(at: number, count: number, inside: number): void
   prepareBatch(
     columns: number,
     n: number,

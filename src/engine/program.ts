@@ -32,6 +32,7 @@ import {
   TYPE_I64,
   TYPE_UTF8,
 } from '../../assembly/layout.ts'
+import type { TakenTimes } from '../model/covers.ts'
 import type { FeatureOp, PartialPlan, Plan, StatePlan, ValueType } from '../model/plan.ts'
 
 /** Which part of a log an instance folds. */
@@ -43,6 +44,8 @@ export interface Shares {
   /** Written into new rows. */
   readonly completeSinceMs: number
   readonly layoutVersion: number
+  /** Only events of these times; of all times unless told. */
+  readonly takes?: TakenTimes | undefined
 }
 
 const POLICIES = { accept: POLICY_ACCEPT, side_output: POLICY_SIDE_OUTPUT, drop: POLICY_DROP }
@@ -132,6 +135,16 @@ export function featureProgram(plan: Plan): Uint8Array {
   ]
   const bytes = new Uint8Array(cells.length * 8)
   writeCells(bytes, cells)
+  return bytes
+}
+
+/** Pairs of cells, as assembly/times.ts reads them. */
+export function rangeCells({ ranges }: TakenTimes): Uint8Array {
+  const bytes = new Uint8Array(ranges.length * 16)
+  writeCells(
+    bytes,
+    ranges.flatMap(({ fromMs, toMs }) => [fromMs, toMs]),
+  )
   return bytes
 }
 

@@ -12,7 +12,14 @@
 import type { CoreModule } from '../engine/module.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, historyLane, lanesOfEntity, liveLane, type ViewLayout } from '../model/view-layout.ts'
+import {
+  type GenerationLayout,
+  historyLane,
+  lanesOfEntity,
+  liveLane,
+  startOf,
+  type ViewLayout,
+} from '../model/view-layout.ts'
 import { type EraseEntry, requestErase } from '../registry/erase.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
 import type { LaneName } from '../store/port.ts'
@@ -133,9 +140,10 @@ function heldLane(
   namespace: string,
   view: string,
   layout: ViewLayout,
-  { stateHash, generation, state, history, logs, completeSinceMs = 0 }: GenerationLayout,
+  held: GenerationLayout,
   lane: string,
 ): HeldLane | undefined {
+  const { stateHash, generation, state, history, logs, completeSinceMs = 0 } = held
   const common = {
     view,
     state,
@@ -157,7 +165,8 @@ function heldLane(
     const lanes = Array.from({ length: shards }, (_, i) => liveLane(log, i))
     const shard = lanes.indexOf(lane)
     if (shard < 0) continue
-    return { name, spec: { ...common, lanes, shard, shards, log, notAfterMs, isHistory: false }, isSettled: false }
+    const spec = { ...common, lanes, shard, shards, log, notAfterMs, start: startOf(held, log), isHistory: false }
+    return { name, spec, isSettled: false }
   }
   return undefined
 }

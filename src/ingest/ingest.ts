@@ -7,6 +7,7 @@
  *   3 reject         ─✗  rejected, counted           assembly/accept.ts  (no key, no time, the future)
  *   4 clocks             late clock, watermark       assembly/accept.ts, fold.ts
  *   5 retention, late ─✗ side output                 assembly/accept.ts
+ *    (what history covers, in a live lane: too; in a history lane all else is counted, assembly/times.ts)
  *   6 dedupe         ─✗  duplicate, counted          assembly/dedupe.ts
  *   7 filter         ─✗  filtered, counted           assembly/accept.ts
  *   8 route              entity -> lane              assembly/keys.ts, entities.ts
@@ -23,6 +24,7 @@ import { Core } from '../engine/core.ts'
 import type { CoreModule } from '../engine/module.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import type { Counters } from '../model/counters.ts'
+import type { TakenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { partitionHash } from '../model/key.ts'
 import type { StatePlan } from '../model/plan.ts'
@@ -51,8 +53,12 @@ export interface IngestSpec {
   readonly layoutVersion: number
   /** Bytes that may wait for a flush. */
   readonly deltaBytesMax: number
+  /** The lanes start there, with nothing known of what lies before; at 0 unless told. */
+  readonly start?: number
   /** History knows its end: its head's frontier isn't held back by the wall clock. */
   readonly isHistory: boolean
+  /** Where history covers ranges of event time: those inside, or all others. */
+  readonly takes?: TakenTimes | undefined
   /** Keep a flush ledger for so long; none unless told. */
   readonly ledgerMs?: number
   /** Readers look for an entity where these partition counts put it, so no other entity may be in this partition. */
@@ -93,8 +99,8 @@ export class Ingest {
     this.spec = spec
     this.#options = options
     this.#owners = owners
-    const { lanes, shard, shards, completeSinceMs, layoutVersion } = spec
-    const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion }
+    const { lanes, shard, shards, completeSinceMs, layoutVersion, takes } = spec
+    const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion, takes }
     this.#core = new Core(options.core, spec.state, shares, spec.notAfterMs)
     const all = [...owners.values()]
     this.#replayUntil = Math.max(...all.map((owner) => owner.replayUntil))
@@ -102,7 +108,7 @@ export class Ingest {
     // Clocks resume where the least advanced lane was: the others skip what they hold, row by row.
     const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
     if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
-    else this.#core.startAt(0)
+    else this.#core.startAt(spec.start ?? 0)
     this.#erasures = new Erasures(spec, options.store, this.#core, owners, (from) => this.#readApplied(from))
   }
 

@@ -1,6 +1,7 @@
 /** From a generation's layout to the ingests of one live log. */
+import { takenTimes } from '../model/covers.ts'
 import type { Plan } from '../model/plan.ts'
-import { liveLane } from '../model/view-layout.ts'
+import { liveLane, startOf } from '../model/view-layout.ts'
 import type { OpenGeneration } from '../registry/layouts.ts'
 import type { IngestSpec } from './ingest.ts'
 
@@ -23,6 +24,7 @@ export function liveSpecs(
 ): IngestSpec[] {
   const { shards: laneCount, notAfterMs } = generation.logs.find((each) => each.name === log)!
   const lanes = Array.from({ length: laneCount }, (_, i) => liveLane(log, i))
+  const start = startOf(generation, log)
   return Array.from({ length: shards }, (_, shard) => ({
     view: plan.view,
     state: plan.state,
@@ -38,7 +40,9 @@ export function liveSpecs(
     layoutVersion: layout.version,
     deltaBytesMax,
     isHistory: false,
+    takes: takenTimes(generation.covers, false),
     keyedBy,
+    ...(start === undefined ? {} : { start }),
     ...(ledgerMs === undefined ? {} : { ledgerMs }),
   }))
 }

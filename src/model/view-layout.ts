@@ -2,6 +2,7 @@
  * The layout of a view: which generation is served, and every lane that may hold an entity. A small versioned JSON value
  * in the store, written before its lanes are first used; readers re-read it when a row is newer than what they know.
  */
+import type { TimeRange } from './covers.ts'
 import { laneHash, partitionHash } from './key.ts'
 import type { StatePlan } from './plan.ts'
 
@@ -34,12 +35,28 @@ export interface GenerationLayout {
     /** Final lane sequences, compared by the live lanes' idle check: a lower one means that history was lost. */
     readonly sequences?: readonly number[]
   }
+  /**
+   * Event times for which the history lanes are authoritative, ascending and apart; fixed before any lane is written. Absent:
+   * every lane takes every event, and what files and logs both hold counts twice.
+   */
+  readonly covers?: readonly TimeRange[]
   /** Windows that start before this are `incomplete`; undefined = complete since ever. */
   readonly completeSinceMs?: number
   /** Live input logs. `notAfterMs` bounds the late clock of a log without record times: its creation instant. */
   readonly logs: readonly { readonly name: string; readonly shards: number; readonly notAfterMs: number }[]
+  /**
+   * Where its live lanes start, fixed when it was begun; a log that isn't named starts at 0. Clocks and duplicates begin empty there.
+   * Absent: each log starts with what it holds when it is first opened.
+   */
+  readonly starts?: readonly LogStart[]
   /** Topics that their producers key by the view's entity: an entity is then in one of the topic's logs, not in all. */
   readonly topics?: readonly TopicLayout[]
+}
+
+export interface LogStart {
+  readonly log: string
+  /** Of the first record that counts. */
+  readonly position: number
 }
 
 export interface TopicLayout {
@@ -52,6 +69,11 @@ export interface TopicLayout {
 
 export function generationOf(layout: ViewLayout, stateHash: string, generation: number): GenerationLayout | undefined {
   return layout.generations.find((each) => each.stateHash === stateHash && each.generation === generation)
+}
+
+/** Where the generation's lanes of a log have to start; undefined: with what the log holds. */
+export function startOf({ starts }: Pick<GenerationLayout, 'starts'>, log: string): number | undefined {
+  return starts && (starts.find((each) => each.log === log)?.position ?? 0)
 }
 
 /** Lanes to choose one from for each entity. */

@@ -24,7 +24,11 @@ export function createWorkerMetrics(options: MetricsOptions): WorkerMetrics & Ex
   const consumed = set.counter('consumed_events_total', 'Records that met their end in a view.', ['view'])
   const applied = set.counter('applied_events_total', 'Records folded.', ['view'])
   const duplicate = set.counter('duplicate_events_total', 'Records whose event id was seen before.', ['view'])
-  const late = set.counter('late_events_total', 'Records behind the lateness, or older than retention.', LATE)
+  const late = set.counter(
+    'late_events_total',
+    'Records behind the lateness, older than retention, or of a time that history covers.',
+    LATE,
+  )
   const filtered = set.counter('filtered_events_total', "Records that the view's filter turned away.", ['view'])
   const rejected = set.counter('rejected_events_total', 'Records without key or time, or from the future.', LATE)
   const redelivered = set.counter('redelivered_events_total', 'Records at positions seen before, not consumed.', [
@@ -60,8 +64,9 @@ export function createWorkerMetrics(options: MetricsOptions): WorkerMetrics & Ex
       add(consumed, { view }, of.consumed)
       add(applied, { view }, of.applied)
       add(duplicate, { view }, of.duplicate)
-      add(late, { view, reason: 'lateness' }, of.late - of.expired)
+      add(late, { view, reason: 'lateness' }, of.late - of.expired - of.elsewhere)
       add(late, { view, reason: 'retention' }, of.expired)
+      add(late, { view, reason: 'history' }, of.elsewhere)
       add(filtered, { view }, of.filtered)
       add(rejected, { view, reason: 'key' }, of.rejectedKey)
       add(rejected, { view, reason: 'time' }, of.rejectedTime)
@@ -173,6 +178,7 @@ const NOTHING_ADDED = {
   duplicate: 0,
   late: 0,
   expired: 0,
+  elsewhere: 0,
   filtered: 0,
   rejectedKey: 0,
   rejectedTime: 0,

@@ -115,7 +115,9 @@ async function replayLog(
     source: log.source,
     sample: { of: 1, index: 0 },
     notAfterMs: log.notAfterMs,
+    takes: log.takes,
     completeSinceMs: generation.completeSinceMs ?? 0,
+    start: log.start,
     heldMs: () => held[next]!,
   })
   await replay.run(positions, signal, async (position) => {

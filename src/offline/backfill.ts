@@ -12,6 +12,7 @@ import { loadCore } from '../engine/module.ts'
 import type { IngestSpec } from '../ingest/ingest.ts'
 import { type IngestHandle, type IngestPool, shardsOf } from '../ingest/pool.ts'
 import type { Counters } from '../model/counters.ts'
+import { type TimeRange, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { historyLane } from '../model/view-layout.ts'
@@ -31,6 +32,8 @@ export interface BackfillOptions {
   readonly newHistoryLanes?: number
   /** Windows that start before this are incomplete; unless told, history is complete since ever. */
   readonly completeSinceMs?: number
+  /** Event times that history is authoritative for; those its generation was begun with, or all, unless told. */
+  readonly covers?: readonly TimeRange[] | undefined
   /** Bytes of folded tiles that wait for a flush, per view and thread; 64 MiB unless told. */
   readonly deltaBytesMax?: number
   readonly onProgress?: (progress: BackfillProgress) => void
@@ -105,6 +108,7 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
       log: source.log,
       notAfterMs: clock(),
       completeSinceMs: options.completeSinceMs,
+      covers: options.covers,
     })
     if (generation.history.endPosition !== undefined) {
       throw new TilefoldError(
@@ -140,6 +144,7 @@ async function openHandles(options: BackfillOptions): Promise<IngestHandle[]> {
         layoutVersion: layout.version,
         deltaBytesMax: options.deltaBytesMax ?? DELTA_BYTES_MAX,
         isHistory: true,
+        takes: takenTimes(generation.covers, true),
       }
       handles.push(await pool.open(spec))
     }

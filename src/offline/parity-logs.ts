@@ -1,7 +1,9 @@
 /** The logs of a generation, and what they are read from again: the mirror for topics, files for history. */
+
+import { type TakenTimes, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, historyLane, liveLane } from '../model/view-layout.ts'
+import { type GenerationLayout, historyLane, liveLane, startOf } from '../model/view-layout.ts'
 import { createMirrorSource } from '../source/mirror.ts'
 import { checkMirror } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
@@ -13,7 +15,10 @@ export interface ParityLog {
   readonly source: Source
   /** Last position that the source has. */
   readonly end: number
+  /** The first that counts; the source's own first unless told. */
+  readonly start?: number
   readonly notAfterMs: number
+  readonly takes: TakenTimes | undefined
 }
 
 export interface ParityFiles {
@@ -54,8 +59,11 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
     }
     const { partition } = part
     const files = await checkMirror(mirror!, topic, partition)
-    const source = createMirrorSource({ dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} })
-    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, notAfterMs })
+    const start = startOf(generation, name)
+    const own = { dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} }
+    const source = createMirrorSource({ ...own, from: start })
+    const takes = takenTimes(generation.covers, false)
+    logs.push({ lanes, source, end: files.at(-1)!.entry.facts.end, start, notAfterMs, takes })
   }
   if (logs.length > 0) return { logs, unchecked }
   const expected = [...generation.logs.map(({ name }) => name), ...(own.length > 0 ? ['history'] : [])].join(', ')
@@ -70,7 +78,7 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
 async function historyLog(
   { source, notAfterMs }: ParityFiles,
   lanes: readonly string[],
-  { history }: GenerationLayout,
+  { history, covers }: GenerationLayout,
 ): Promise<ParityLog> {
   if (history.log !== undefined && history.log !== source.log) {
     throw new TilefoldError(
@@ -79,5 +87,5 @@ async function historyLog(
       { expected: history.log },
     )
   }
-  return { lanes, source, end: Number.MAX_SAFE_INTEGER, notAfterMs }
+  return { lanes, source, end: Number.MAX_SAFE_INTEGER, notAfterMs, takes: takenTimes(covers, true) }
 }

@@ -6,6 +6,7 @@
 import { loadCore } from '../engine/module.ts'
 import { Ingest } from '../ingest/ingest.ts'
 import { type ColumnBatch, sliceBatch } from '../model/columns.ts'
+import type { TakenTimes } from '../model/covers.ts'
 import type { Plan } from '../model/plan.ts'
 import type { Source } from '../source/port.ts'
 import { createMemoryStore } from '../store/memory.ts'
@@ -20,6 +21,10 @@ export interface ReplayOptions {
   /** Bounds the late clock, where the log has no record times. */
   readonly notAfterMs: number
   readonly completeSinceMs: number
+  /** Event times that the log's lanes take. */
+  readonly takes: TakenTimes | undefined
+  /** Of the lane: the first position that counts. */
+  readonly start?: number
   /** Where the entity's row is to be taken. */
   readonly positionOf: (key: Uint8Array, hex: string) => number
   /** Every position that `positionOf` may give, ascending. */
@@ -42,7 +47,7 @@ export async function replaySample(options: ReplayOptions): Promise<Replayed> {
   const { sample, positions, signal } = options
   const replay = await Replay.open(options)
   const rows = new Map<string, Uint8Array>()
-  const waiting = positions.filter((position) => position >= 0)
+  const waiting = positions.filter((position) => position >= (options.start ?? 0))
   const records = await replay.run(waiting, signal, async (position) => {
     for await (const { key, bytes } of replay.rows()) {
       const hex = Buffer.from(key).toString('hex')
@@ -82,10 +87,12 @@ export class Replay {
         shards: sample.of,
         notAfterMs: options.notAfterMs,
         completeSinceMs: options.completeSinceMs,
+        start: options.start,
         layoutVersion: 1,
         deltaBytesMax: DELTA_BYTES_MAX,
         // Rows are compared at one frontier: where theirs are doesn't matter, and no clock on the wall holds them back.
         isHistory: options.heldMs === undefined,
+        takes: options.takes,
       },
       { store, core: loadCore(), clock: options.heldMs ?? (() => 0), nonce: 'parity' },
     )

@@ -11,11 +11,11 @@
  * The log is read in parts of 50,000 sampled rows, the mirror once for each.
  */
 import type { FeatureStatus, Plan } from '../model/plan.ts'
-import { type AsServedAnswer, answersAsServed } from './as-served.ts'
+import type { AsServedAnswer } from './as-served.ts'
 import type { LogsWanted } from './parity-logs.ts'
 import { isSampled, type Sample } from './parity-sample.ts'
 import { type LoggedAnswer, type LoggedRow, readServedFile, servedFiles } from './served-files.ts'
-import { lanesServedFrom } from './served-lanes.ts'
+import { answersOfLayouts } from './served-lanes.ts'
 
 export interface ServedParityOptions extends LogsWanted {
   readonly plan: Plan
@@ -110,9 +110,8 @@ class Comparison {
     const { plan, mirror, topics, history, signal, onDifference } = this.#options
     const rows = part.filter((row) => this.#isComparable(row))
     if (rows.length === 0) return
-    const answers = await answersAsServed({
+    const answers = await answersOfLayouts({
       plan,
-      generation: lanesServedFrom(plan, rows),
       vectors: rows,
       ...(mirror === undefined ? {} : { mirror }),
       ...(topics && { topics }),

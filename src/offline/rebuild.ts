@@ -14,6 +14,7 @@ import { liveSpecs, sharesRows } from '../ingest/specs.ts'
 import type { Counters } from '../model/counters.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
+import { plansOfGeneration } from '../registry/generations.ts'
 import { type LayoutSeat, openGeneration, openLog } from '../registry/layouts.ts'
 import { readMirror } from '../source/mirror.ts'
 import { checkMirror, type FoundFile } from '../source/mirror-check.ts'
@@ -74,8 +75,10 @@ interface Part {
 
 /** Throws SOURCE_NOT_FOUND, MIRROR_INVALID, LOG_GAP, SOURCE_CORRUPT, COLUMN_*, DEFINITION_CHANGED, FENCED, STORE_UNAVAILABLE. */
 export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
-  for (const plan of options.plans) await openGeneration(options.seat, plan)
-  const parts = await findParts(options)
+  // Views are corrected one by one: the others do not have the generation.
+  const plans = await plansOfGeneration(options.seat, options.plans)
+  for (const plan of plans) await openGeneration(options.seat, plan)
+  const parts = await findParts({ ...options, plans })
   const recordsTotal = parts.reduce(
     (sum, { files }) => sum + files.reduce((rows, { entry }) => rows + entry.facts.rows, 0),
     0,
@@ -134,8 +137,9 @@ class Rebuild {
     const handles = await this.#open(part)
     const resume = Math.min(...handles.map((handle) => handle.status.resumeFrom))
     const to = files.at(-1)!.entry.facts.end + 1
-    // A lane that holds nothing begins where the mirror does.
-    const from = resume === 0 ? files[0]!.entry.facts.start : Math.min(resume, to)
+    // A lane that holds nothing begins where the mirror does, or where it was told to.
+    const isTold = handles.some(({ spec }) => spec.start !== undefined)
+    const from = resume === 0 && !isTold ? files[0]!.entry.facts.start : Math.min(resume, to)
     // Files in front of where the lanes stand count as done.
     for (const { entry } of files) if (entry.facts.end < from) this.#recordsDone += entry.facts.rows
     if (from < to) {

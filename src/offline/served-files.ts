@@ -15,7 +15,7 @@ import { cellReader } from '../source/column-values.ts'
 import { listFiles } from '../source/files.ts'
 import { createParquetSource, describeParquet } from '../source/parquet.ts'
 import type { ServedVector } from './as-served.ts'
-import { ACCEPTANCE, servedInputs } from './served-log.ts'
+import { ACCEPTANCE, LAYOUT, servedInputs } from './served-log.ts'
 import { SPINE_TIME } from './training.ts'
 import { featureInput, featureStatusName } from './training-columns.ts'
 
@@ -36,6 +36,8 @@ export interface LoggedRow extends ServedVector {
   /** Absent in the first logs. */
   readonly acceptanceHash?: string
   readonly generation: number
+  /** Of the generation, as JSON; absent in the first logs. */
+  readonly layout?: string
   /** By index of the plan's features; one that was not asked for, or is not in the file, is absent. */
   readonly answers: ReadonlyMap<number, LoggedAnswer>
 }
@@ -77,7 +79,7 @@ export async function* readServedFile(
       names.has(featureInput(plan.view, feature).name) && names.has(featureStatusName(plan.view, feature)),
   )
   const inputs = [
-    ...servedInputs(plan).filter(({ name }) => name !== ACCEPTANCE.name || names.has(name)),
+    ...servedInputs(plan).filter(({ name }) => (name !== ACCEPTANCE.name && name !== LAYOUT.name) || names.has(name)),
     ...logged.flatMap(([, feature]) => [featureInput(plan.view, feature), statusInput(plan.view, feature)]),
   ]
   const source = createParquetSource({ log: 'served', paths: [file], inputs })
@@ -108,8 +110,8 @@ function rowsOf(
     cells('_generation'),
   ]
   const applied = cells('_applied')
-  const hasAcceptance = batch.columns.some(({ name }) => name === ACCEPTANCE.name)
-  const acceptanceHash = hasAcceptance ? cells(ACCEPTANCE.name) : undefined
+  const optional = (name: string) => (batch.columns.some((each) => each.name === name) ? cells(name) : undefined)
+  const [acceptanceHash, layout] = [optional(ACCEPTANCE.name), optional(LAYOUT.name)]
   const parts = plan.state.entity
   const keys = parts.map(({ name }) => cells(name))
   const answers = logged.map(([index, feature]) => ({
@@ -139,6 +141,7 @@ function rowsOf(
       stateHash: stateHash(row) as string,
       ...(acceptanceHash && { acceptanceHash: acceptanceHash(row) as string }),
       generation: Number(generation(row)),
+      ...(layout && { layout: layout(row) as string }),
       applied: readApplied(applied(row) as string, file),
       answers: new Map(
         answers.flatMap(({ index, isCount, value, status }) => {

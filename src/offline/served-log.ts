@@ -13,6 +13,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hashAcceptance } from '../define/hash.ts'
 import type { InputColumn, Plan, ValueType } from '../model/plan.ts'
+import type { GenerationLayout } from '../model/view-layout.ts'
 import type { ServerMetrics } from '../observe/port.ts'
 import type { ServedLog, ServedRow } from '../serve/served.ts'
 import { ParquetWriter } from '../source/parquet-writer.ts'
@@ -187,6 +188,7 @@ function logColumns(plan: Plan): LogColumn[] {
     () => acceptanceHash,
     (row) => row.version.generation,
     (row) => row.version.layoutVersion,
+    (row) => layoutText(row.generation),
     (row) => row.applied.map(({ lane, applied }) => `${lane}=${applied}`).join(','),
   ]
   return [
@@ -201,6 +203,22 @@ function logColumns(plan: Plan): LogColumn[] {
 /** Of states that share it, positions say the same; the first logs do not have it. */
 export const ACCEPTANCE = input('_acceptance_hash', 'utf8')
 
+/** The generation's layout as JSON, without its state: what the applied positions are positions of. The first logs lack it, too. */
+export const LAYOUT = input('_generation_layout', 'utf8')
+
+const texts = new WeakMap<GenerationLayout, string>()
+
+/** One text for all rows of a layout: a column of few values. */
+function layoutText(layout: GenerationLayout): string {
+  let text = texts.get(layout)
+  if (text === undefined) {
+    const { state: _state, ...own } = layout
+    text = JSON.stringify(own)
+    texts.set(layout, text)
+  }
+  return text
+}
+
 /** Every column but those of the features. */
 export function servedInputs(plan: Plan): InputColumn[] {
   return [
@@ -214,6 +232,7 @@ export function servedInputs(plan: Plan): InputColumn[] {
     ACCEPTANCE,
     input('_generation', 'int64'),
     input('_layout_version', 'int64'),
+    LAYOUT,
     input('_applied', 'utf8'),
   ]
 }

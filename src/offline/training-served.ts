@@ -18,10 +18,10 @@ import { TilefoldError } from '../model/errors.ts'
 import type { FeatureStatus, FeatureValue, InputColumn, Plan } from '../model/plan.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
 import { columnsToBatch } from '../source/rows.ts'
-import { answersAsServed, type ServedVector } from './as-served.ts'
+import type { ServedVector } from './as-served.ts'
 import type { ParityFiles } from './parity-logs.ts'
 import type { LoggedRow } from './served-files.ts'
-import { lanesServedFrom } from './served-lanes.ts'
+import { answersOfLayouts } from './served-lanes.ts'
 import { VisiblePositions } from './served-ledger.ts'
 import { type AskedRow, matchServed } from './served-match.ts'
 import { questionsOf, type SpineQuestions } from './served-spine.ts'
@@ -228,10 +228,10 @@ export class ServedTrainingSet {
       vectorRows.push(row)
     }
     this.#tell('events', this.#rows)
-    const answers = await answersAsServed({
+    const answers = await answersOfLayouts({
       plan,
-      generation: lanesServedFrom(plan, vectors, asked.visible?.generation),
       vectors,
+      ...(asked.visible && { otherwise: asked.visible.generation }),
       ...(mirror === undefined ? {} : { mirror }),
       ...(topics && { topics }),
       ...(history?.[plan.state.source] && { history: history[plan.state.source]! }),

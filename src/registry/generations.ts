@@ -1,16 +1,29 @@
 /**
  * Generations beside each other: a state built anew while readers stay with the old one, until one pointer moves.
  *
- *   begin   a number nobody has used; nobody reads it
- *   fill    rebuild or backfill, told the number; the same call again goes on from each lane's marker
- *   switch  the pointer, once every lane is as far as the old generation's: readers see all of the old or all of the new
+ *   begin   a number nobody has used; nobody reads it. For a correction, with the ranges of event time that files are to replace
+ *   fill    rebuild, backfill or workers, in any order, told the number; the same call again goes on from each lane's marker
+ *   switch  the pointer, once history is in and every lane is as far as the old generation's: readers see all of the old or all
+ *           of the new
  *   drop    out of the layout; its rows are what `gc` collects
  *
  * Each is one compare-and-set on the layout, so a crash in between leaves one of the two. The old generation stays as it is, to go back to.
+ *
+ * Under live traffic both move on. So the served markers are read first: a lane that was as far as they were then, a moment later, is not
+ * behind. Between that look and the pointer's move readers gain a few records in the old generation that the new one may not have yet.
  */
+
+import { coverAll, formatRanges, joinRanges, type TakenTimes, type TimeRange, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, generationOf, laneGroups, type ViewLayout } from '../model/view-layout.ts'
+import {
+  type GenerationLayout,
+  generationOf,
+  laneGroups,
+  liveLane,
+  startOf,
+  type ViewLayout,
+} from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
 import { change, isCurrent, type LayoutSeat, missing, namedGeneration, type OpenGeneration, put } from './layouts.ts'
 
@@ -21,8 +34,12 @@ export interface LaneOffsets {
   readonly isCurrent: boolean
   readonly lane: string
   readonly from: 'history' | 'log'
+  /** Of a log, where the generation has a start of its own: the first position that counts. */
+  readonly start?: number
   /** Every event at or before it is in the rows; -1 = none yet. */
   readonly marker: number
+  /** Event times it takes; all of them where absent. */
+  readonly takes?: TakenTimes
 }
 
 /** A lane of the generation that readers see, and how far the other one is. */
@@ -32,48 +49,120 @@ export interface Distance {
   readonly reached: number
 }
 
-/** A new generation of the plan's state, not visible. `above`: higher than every number that is stored under the state. */
-export function beginGeneration(seat: LayoutSeat, plan: Plan, above = 0): Promise<OpenGeneration> {
+/** What a generation keeps from its beginning on. */
+export type GenerationStart = Pick<GenerationLayout, 'starts' | 'completeSinceMs'>
+
+export interface BeginOptions extends GenerationStart {
+  /** Higher than every number that is stored under the state. */
+  readonly above?: number
+  /** Event times that files are to give in the place of the log; none unless told. */
+  readonly replace?: readonly TimeRange[]
+}
+
+export interface SwitchOptions {
+  /** Whatever it lacks: to go back. */
+  readonly allowBehind?: boolean
+  /** Positions by which a lane may be behind: readers may see it step back by so many records. 0 unless told. */
+  readonly maxLag?: number
+  /** Looks again for so long while a lane is behind; once unless told. */
+  readonly waitMs?: number
+}
+
+const LOOK_MS = 100
+
+/** A new generation of the plan's state, not visible. */
+export function beginGeneration(
+  seat: LayoutSeat,
+  plan: Plan,
+  { above = 0, replace = [], starts, completeSinceMs }: BeginOptions = {},
+): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
     const { stateHash, state } = plan
     const used = layout.generations.map(({ generation }) => generation)
     const number = Math.max(above, layout.highest ?? 0, ...used) + 1
+    const fresh = { stateHash, generation: number, state, history: { lanes: 0 }, logs: [] }
+    // The rest is what readers have, and no more complete than that is.
+    const since =
+      replace.length > 0 ? Math.max(servedBy(layout)?.completeSinceMs ?? 0, completeSinceMs ?? 0) : completeSinceMs
     return put(
       { ...layout, highest: number },
-      { stateHash, generation: number, state, history: { lanes: 0 }, logs: [] },
+      {
+        ...fresh,
+        ...(replace.length > 0 && { covers: joinRanges(replace) }),
+        ...(starts && { starts }),
+        ...(since && { completeSinceMs: since }),
+      },
     )
   })
 }
 
 /**
- * Moves the readers to a generation of the plan's state. Throws LAYOUT_MISSING, and VIEW_NOT_READY where a lane is behind the
- * one that is read now, unless `allowBehind`: to go back.
+ * Moves the readers to a generation of the plan's state. Throws LAYOUT_MISSING, and VIEW_NOT_READY where its history is not all
+ * in; and where a lane is behind the one that is read now or history is missing that readers see now, unless `allowBehind`: to
+ * go back.
  */
 export async function switchGeneration(
   seat: LayoutSeat,
   plan: Plan,
   number: number,
-  { allowBehind = false } = {},
+  { allowBehind = false, maxLag = 0, waitMs = 0 }: SwitchOptions = {},
 ): Promise<OpenGeneration> {
-  const before = await readView(seat, plan)
-  const target = namedGeneration(before, plan, number)
-  const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached < served)
-  if (behind.length > 0 && !allowBehind) {
-    const { lane, served, reached } = behind[0]!
-    throw new TilefoldError(
-      'VIEW_NOT_READY',
-      `cannot switch view ${plan.view} to generation ${number}: ${behind.length} lanes are behind what readers see; got ${reached} in ${lane}, expected ${served} or more`,
-      { view: plan.view, generation: number, behind },
-    )
+  const untilMs = performance.now() + waitMs
+  for (;;) {
+    const before = await readView(seat, plan)
+    const target = namedGeneration(before, plan, number)
+    refuseUnfinished(plan, target)
+    if (allowBehind) break
+    refuseLessHistory(plan, servedBy(before), target)
+    const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached + maxLag < served)
+    if (behind.length === 0) break
+    if (performance.now() >= untilMs) throw isBehind(plan, number, behind, maxLag)
+    await new Promise((wake) => setTimeout(wake, LOOK_MS))
   }
   return change(seat, plan, (layout) => {
     if (!layout) throw missing(plan)
     const generation = namedGeneration(layout, plan, number)
     if (isCurrent(layout, generation)) return { layout, generation }
+    refuseUnfinished(plan, generation)
     const { stateHash } = generation
     return put({ ...layout, current: { stateHash, generation: number } }, generation)
   })
+}
+
+/** Files are to be in whole before anybody reads them. */
+function refuseUnfinished({ view }: Plan, { generation, history, covers }: GenerationLayout): void {
+  const isBegun = history.lanes > 0
+  if (isBegun ? history.endPosition !== undefined : covers === undefined) return
+  const got = isBegun ? 'files that are not all in' : 'none'
+  throw new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${view} to generation ${generation}: its history is not finished; got ${got}, expected "tilefold backfill --generation ${generation}" to have come to its end`,
+    { view, generation },
+  )
+}
+
+/** What readers see of files comes from no log: another generation has it only from files. */
+function refuseLessHistory({ view }: Plan, served: GenerationLayout | undefined, target: GenerationLayout): void {
+  if (served === undefined || served === target || served.history.lanes === 0) return
+  const { generation, history, covers } = target
+  // History without ranges may reach back however far.
+  const from = served.covers ?? [{ fromMs: 0, toMs: 1 }]
+  if (history.lanes > 0 && (covers === undefined || coverAll(covers, from))) return
+  throw new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${view} to generation ${generation}: readers see history of generation ${served.generation} that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${served.covers ? formatRanges(served.covers) : 'history from 1970 on'}. Begin one with those ranges too, and backfill the files of both`,
+    { view, generation },
+  )
+}
+
+function isBehind(plan: Plan, number: number, behind: readonly Distance[], maxLag: number): TilefoldError {
+  const { lane, served, reached } = behind.reduce((a, b) => (b.served - b.reached > a.served - a.reached ? b : a))
+  return new TilefoldError(
+    'VIEW_NOT_READY',
+    `cannot switch view ${plan.view} to generation ${number}: ${behind.length} lanes are behind what readers see; got ${reached} in ${lane}, expected ${served - maxLag} or more`,
+    { view: plan.view, generation: number, behind },
+  )
 }
 
 /** Takes a generation out of the layout. Throws LAYOUT_MISSING, and STATE_IN_USE where readers see it. */
@@ -104,10 +193,24 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
   const found: LaneOffsets[] = []
   for (const each of layout.generations) {
     const { stateHash, generation, history } = each
-    for (const [i, lane] of lanesOf(each).entries()) {
+    const starts = startsOf(each)
+    // Those that nobody has opened yet have a start all the same.
+    for (const [i, lane] of [...new Set([...lanesOf(each), ...starts.keys()])].entries()) {
       const marker = await markerOf(seat, each, lane)
-      const from = i < history.lanes ? 'history' : 'log'
-      found.push({ stateHash, generation, isCurrent: isCurrent(layout, each), lane, from, marker })
+      const isHistory = i < history.lanes
+      const from = isHistory ? 'history' : 'log'
+      const takes = takenTimes(each.covers, isHistory)
+      const start = starts.get(lane)
+      found.push({
+        stateHash,
+        generation,
+        isCurrent: isCurrent(layout, each),
+        lane,
+        from,
+        ...(start !== undefined && { start }),
+        marker,
+        ...(takes && { takes }),
+      })
     }
   }
   return found
@@ -115,16 +218,66 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
 
 /** Positions are the log's, whatever the state: lanes of one name compare. History lanes count rows of files and don't. */
 async function distances(seat: LayoutSeat, layout: ViewLayout, target: GenerationLayout): Promise<Distance[]> {
-  const { current } = layout
-  const served = current && generationOf(layout, current.stateHash, current.generation)
+  const served = servedBy(layout)
   if (!served || served === target) return []
   const lanes = lanesOf(served).slice(served.history.lanes)
+  const markers = await Promise.all(lanes.map((lane) => markerOf(seat, served, lane)))
+  // What lies before its start it doesn't lack.
+  const starts = startsOf(target)
   return Promise.all(
-    lanes.map(async (lane) => ({
+    lanes.map(async (lane, i) => ({
       lane,
-      served: await markerOf(seat, served, lane),
-      reached: await markerOf(seat, target, lane),
+      served: markers[i]!,
+      reached: Math.max(await markerOf(seat, target, lane), (starts.get(lane) ?? 0) - 1),
     })),
+  )
+}
+
+/** What readers see. */
+function servedBy({ generations, current }: ViewLayout): GenerationLayout | undefined {
+  return generations.find((each) => each.stateHash === current?.stateHash && each.generation === current.generation)
+}
+
+/** Its files may hold what its log holds too, and nothing tells which of the two counts. */
+export function isUncut({ history, covers }: GenerationLayout): boolean {
+  return history.lanes > 0 && covers === undefined
+}
+
+/** Of these views, those that readers see a history of that has no cut. Throws STORE_UNAVAILABLE. */
+export async function findUncut({ store, namespace }: LayoutSeat, plans: readonly Plan[]): Promise<string[]> {
+  const found: string[] = []
+  for (const { view } of plans) {
+    const text = await store.readLayout(namespace, view)
+    const served = text === undefined ? undefined : servedBy(JSON.parse(text) as ViewLayout)
+    if (served && isUncut(served)) found.push(view)
+  }
+  return found
+}
+
+/** The views that have the generation. Throws LAYOUT_MISSING where none has. */
+export async function plansOfGeneration(seat: LayoutSeat, plans: readonly Plan[]): Promise<readonly Plan[]> {
+  const { store, namespace, generation } = seat
+  if (generation === undefined) return plans
+  const found: Plan[] = []
+  for (const plan of plans) {
+    const text = await store.readLayout(namespace, plan.view)
+    if (text !== undefined && generationOf(JSON.parse(text) as ViewLayout, plan.stateHash, generation)) found.push(plan)
+  }
+  if (found.length === 0 && plans[0]) namedGeneration(await readView(seat, plans[0]), plans[0], generation)
+  return found
+}
+
+/** Where the lanes of each log start, where that is told. */
+function startsOf(generation: GenerationLayout): Map<string, number> {
+  const { logs, starts } = generation
+  if (starts === undefined) return new Map()
+  const named = starts
+    .filter(({ log }) => !logs.some(({ name }) => name === log))
+    .map(({ log }) => ({ log, shards: 1 }))
+  return new Map(
+    [...logs.map(({ name, shards }) => ({ log: name, shards })), ...named].flatMap(({ log, shards }) =>
+      Array.from({ length: shards }, (_, shard) => [liveLane(log, shard), startOf(generation, log)!] as const),
+    ),
   )
 }
 

@@ -2,6 +2,8 @@
  * The layouts' only writer: creates generations, adds lanes, moves the pointer that readers follow. Every change is one
  * compare-and-set on a small JSON value and raises its version; whoever loses the race reads again and decides anew.
  */
+
+import { areSameRanges, formatRanges, type TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, generationOf, type ViewLayout } from '../model/view-layout.ts'
@@ -29,6 +31,8 @@ export interface HistoryRequest {
   /** The creation instant of a new history; one that is gone on with keeps its own. */
   readonly notAfterMs: number
   readonly completeSinceMs?: number
+  /** Event times that history is to be authoritative for; those it was begun with, unless told. */
+  readonly covers?: readonly TimeRange[] | undefined
 }
 
 export interface LogRequest {
@@ -52,12 +56,15 @@ export function openGeneration(seat: LayoutSeat, plan: Plan): Promise<OpenGenera
 
 /**
  * The generation whose history a backfill builds; created where the view is new, and not visible before `finishHistory`.
- * Throws DEFINITION_CHANGED, and CONFIG_INVALID where the generation has other history or already has live events.
+ * Throws DEFINITION_CHANGED, and CONFIG_INVALID where the generation has other history, covers other times, or already has live
+ * events that no ranges keep apart from those of files.
  */
 export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryRequest): Promise<OpenGeneration> {
   return change(seat, plan, (layout) => {
     const generation = layout ? chosen(layout, plan, seat) : emptyGeneration(plan)
     const { history } = generation
+    const covers = generation.covers ?? request.covers
+    refuseOtherCovers(plan, generation, request.covers)
     if (history.lanes > 0 && history.log !== request.log) {
       throw new TilefoldError(
         'CONFIG_INVALID',
@@ -65,19 +72,37 @@ export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryReques
       )
     }
     if (history.lanes > 0) return { layout: layout!, generation }
-    if (generation.logs.length > 0) {
+    if (generation.logs.length > 0 && generation.covers === undefined) {
       const names = generation.logs.map((log) => log.name).join(', ')
       throw new TilefoldError(
         'CONFIG_INVALID',
-        `cannot backfill view ${plan.view}: its generation ${generation.generation} already has live events of ${names}; history comes first`,
+        `cannot backfill view ${plan.view}: its generation ${generation.generation} already has live events of ${names}; history comes first, or in a generation whose ranges keep both apart (tilefold generation begin --replace)`,
       )
     }
-    const { lanes, log, notAfterMs, completeSinceMs } = request
+    const { lanes, log, notAfterMs, completeSinceMs = generation.completeSinceMs } = request
     const base: ViewLayout = layout
       ? { ...layout, current: seat.generation === undefined ? undefined : layout.current }
       : emptyLayout()
-    return put(base, { ...generation, history: { lanes, log, notAfterMs }, completeSinceMs })
+    return put(base, { ...generation, history: { lanes, log, notAfterMs }, ...(covers && { covers }), completeSinceMs })
   })
+}
+
+/**
+ * Ranges are there before the first event, or not at all: lanes hold what they were told to take then. Throws CONFIG_INVALID
+ * where others are asked for.
+ */
+export function refuseOtherCovers(
+  { view }: Plan,
+  { generation, history, covers }: GenerationLayout,
+  wanted: readonly TimeRange[] | undefined,
+): void {
+  if (wanted === undefined || (covers === undefined && history.lanes === 0)) return
+  if (covers && areSameRanges(covers, wanted)) return
+  throw new TilefoldError(
+    'CONFIG_INVALID',
+    `cannot backfill view ${view}: the history of its generation ${generation} was begun ${covers ? `for ${formatRanges(covers)}` : 'without a cut'}; got ${formatRanges(wanted)}. Begin a generation of its own (tilefold generation begin)`,
+    { view, generation },
+  )
 }
 
 /** All files are in: notes where history ends, and lets readers see the generation. */

@@ -11,7 +11,7 @@ export interface DeadLetter {
   readonly topic: string
   readonly partition: number
   readonly message: StreamMessage
-  /** A RejectReason of the decoder, or a verdict of a view: late, expired, key, time, future. */
+  /** A RejectReason of the decoder, or a verdict of a view: late, expired, history, key, time, future. */
   readonly reason: string
   readonly text: string
   /** The view that refused it; absent where none could read it. */

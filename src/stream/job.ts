@@ -19,7 +19,7 @@ import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
 import { NO_WORKER_METRICS, type WorkerMetrics } from '../observe/port.ts'
-import { openGeneration } from '../registry/layouts.ts'
+import { type LayoutSeat, openGeneration } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
 import type { Store } from '../store/port.ts'
@@ -35,6 +35,8 @@ export interface StreamJobOptions {
   readonly consumer: StreamConsumer
   readonly store: Store
   readonly namespace: string
+  /** Of every view; the one that its readers see when the job begins unless told. */
+  readonly generation?: number
   readonly decoder: PartitionOptions['decoder']
   readonly deadLetters?: DeadLetters
   /** 0.1 unless told. */
@@ -81,6 +83,8 @@ export class StreamJob implements StreamHandler {
   readonly #clock: () => number
   readonly #metrics: WorkerMetrics
   readonly #plans = new Map<string, Plan[]>()
+  /** By view: what a job begins with it goes on with, wherever readers are sent meanwhile. */
+  readonly #seats: ReadonlyMap<string, LayoutSeat>
   readonly #runs = new Map<string, PartitionRun>()
   readonly #failures = new Map<string, number>()
   readonly #stopped = new Map<string, TilefoldError>()
@@ -88,14 +92,19 @@ export class StreamJob implements StreamHandler {
   #ticker: NodeJS.Timeout | undefined
   #ticking = false
 
-  /** Throws DEFINITION_CHANGED, STORE_UNAVAILABLE. */
+  /** Throws DEFINITION_CHANGED, LAYOUT_MISSING, STORE_UNAVAILABLE. */
   static async create(options: StreamJobOptions): Promise<StreamJob> {
-    for (const plan of options.plans) await openGeneration(options, plan)
-    return new StreamJob(options)
+    const seats = new Map<string, LayoutSeat>()
+    for (const plan of options.plans) {
+      const { generation } = (await openGeneration(options, plan)).generation
+      seats.set(plan.view, { store: options.store, namespace: options.namespace, generation })
+    }
+    return new StreamJob(options, seats)
   }
 
-  private constructor(options: StreamJobOptions) {
+  private constructor(options: StreamJobOptions, seats: ReadonlyMap<string, LayoutSeat>) {
     this.#options = options
+    this.#seats = seats
     this.#clock = options.clock ?? Date.now
     this.#metrics = options.metrics ?? NO_WORKER_METRICS
     this.#pool = new IngestPool({
@@ -151,14 +160,14 @@ export class StreamJob implements StreamHandler {
     const name = logOfPartition(topic, partition)
     await this.#drop(name, false)
     this.#stopped.delete(name)
-    const { store, namespace, decoder, deadLetters } = this.#options
+    const { decoder, deadLetters } = this.#options
     try {
       const run = await PartitionRun.open(
         {
           topic,
           partition,
           plans: this.#plans.get(topic) ?? [],
-          seat: { store, namespace },
+          seatOf: ({ view }) => this.#seats.get(view)!,
           pool: this.#pool,
           decoder,
           deadLetters,

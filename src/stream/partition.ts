@@ -36,7 +36,7 @@ export interface PartitionOptions {
   readonly partition: number
   /** Views that take the topic's events. */
   readonly plans: readonly Plan[]
-  readonly seat: LayoutSeat
+  readonly seatOf: (plan: Plan) => LayoutSeat
   readonly pool: IngestPool
   readonly decoder: (options: DecoderOptions) => MessageDecoder
   readonly deadLetters: DeadLetters | undefined
@@ -90,10 +90,11 @@ export class PartitionRun {
 
   /** Takes the lanes. Throws LOG_GAP, LOG_CHANGED, STORE_LOST, CHECKPOINT_MISSING, STORE_UNAVAILABLE, DEFINITION_CHANGED. */
   static async open(options: PartitionOptions, bounds: StreamBounds): Promise<PartitionRun> {
-    const { topic, partition, plans, seat, pool, clock, deltaBytesMax, ledgerMs } = options
+    const { topic, partition, plans, seatOf, pool, clock, deltaBytesMax, ledgerMs } = options
     const log = logOfPartition(topic, partition)
     const handles: IngestHandle[] = []
     for (const plan of plans) {
+      const seat = seatOf(plan)
       const keyed = options.keyed ? await openTopic(seat, plan, topic, bounds.partitions) : undefined
       const counts = keyed?.generation.topics?.find((each) => each.name === topic)?.partitions
       const opened = await openLog(seat, plan, { name: log, shards: 1, notAfterMs: clock() })
@@ -365,18 +366,27 @@ export class PartitionRun {
 /** Throws LOG_GAP where records are missing, LOG_CHANGED where the log is shorter than what is applied, STORE_LOST. */
 function checkBounds({ spec, status }: IngestHandle, log: string, bounds: StreamBounds): void {
   const { resumeFrom, applied } = status
-  if (applied < 0 && bounds.committed?.metadata.includes(spec.stateHash) && bounds.committed.position > bounds.first) {
+  const own = `${spec.stateHash}/${spec.generation}`
+  if (applied < 0 && bounds.committed?.metadata.split(' ').includes(own) && bounds.committed.position > bounds.first) {
     throw new TilefoldError(
       'STORE_LOST',
       `cannot start log ${log} for view ${spec.view}: the group has committed offset ${bounds.committed.position}, and the store has no marker; was it emptied? Delete the group's offsets to rebuild it from the log`,
       { committed: bounds.committed.position },
     )
   }
-  if (resumeFrom > 0 && resumeFrom < bounds.first) {
+  // A lane whose start was told begins there or not at all.
+  if ((resumeFrom > 0 || spec.start !== undefined) && resumeFrom < bounds.first) {
     throw new TilefoldError(
       'LOG_GAP',
       `cannot go on with log ${log} for view ${spec.view}: its records are gone; the log starts at ${bounds.first}, expected ${resumeFrom} or less`,
       { first: bounds.first, wanted: resumeFrom },
+    )
+  }
+  if (applied < 0 && resumeFrom > bounds.next) {
+    throw new TilefoldError(
+      'LOG_GAP',
+      `cannot start log ${log} for view ${spec.view}: its start is behind the log's end; got ${resumeFrom}, expected ${bounds.next} or less`,
+      { next: bounds.next, wanted: resumeFrom },
     )
   }
   if (applied + 1 > bounds.next) {

@@ -3,6 +3,7 @@ import { compileView } from '../../src/define/compile.ts'
 import { count, defineView, float64, int64, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { Core } from '../../src/engine/core.ts'
 import { loadCore } from '../../src/engine/module.ts'
+import type { Shares } from '../../src/engine/program.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { withApplied } from '../../src/store/rules.ts'
 import { eachSeed } from '../fuzz/effort.ts'
@@ -34,7 +35,7 @@ const deduped: Plan = await compileView(
 )
 const simple = await planOfEverything({ whole: int64() })
 
-function newCore(plan: Plan = simple, shares = ALONE): Core {
+function newCore(plan: Plan = simple, shares: Shares = ALONE): Core {
   return new Core(loadCore(), plan.state, shares, NOT_AFTER_MS)
 }
 
@@ -191,6 +192,30 @@ describe('a checkpoint', () => {
     const before = core.writeCheckpoint().length
     core.prepare(batchOf([withId(300, 'late')], deduped.state, 0, log.length)[0]!)
     expect(core.writeCheckpoint().length).toBeLessThan(before)
+  })
+
+  it('counts on what lanes of the other kind answer for, and is what it always was where they answer for nothing', () => {
+    const [fromMs, toMs] = [START_MS + MINUTE_MS, START_MS + 50 * MINUTE_MS]
+    const open = () => newCore(deduped, { ...ALONE, takes: { ranges: [{ fromMs, toMs }], inside: false } })
+    const core = open()
+    core.prepare(batchOf(log, deduped.state)[0]!)
+    const { applied, duplicate, late, elsewhere, consumed } = core.counters()
+    expect(elsewhere).toBe(log.filter(({ time }) => Number(time) >= fromMs && Number(time) < toMs).length)
+    expect({ late, consumed: applied + duplicate + late }).toEqual({ late: elsewhere, consumed })
+    const bytes = core.writeCheckpoint()
+    const next = open()
+    next.readCheckpoint(bytes)
+    expect(next.counters()).toEqual(core.counters())
+    for (let length = 0; length < bytes.length; length++) {
+      expect(() => open().readCheckpoint(bytes.subarray(0, length)), `${length} bytes`).toThrow(/damaged/)
+    }
+    // Clocks, nine counters, ids: as lanes have it that were written before there were ranges.
+    const plain = newCore(deduped)
+    plain.prepare(batchOf(log.slice(0, 1), deduped.state)[0]!)
+    const old = plain.writeCheckpoint()
+    expect(old.length).toBe(32 + 9 * 8 + 8 + (8 + 4 + 1))
+    next.readCheckpoint(old)
+    expect(next.counters()).toMatchObject({ consumed: 1, applied: 1, elsewhere: 0 })
   })
 
   it('is refused when it is damaged, and never stops the core', async () => {

@@ -6,6 +6,7 @@ import { RowNormaliser } from '../../src/engine/rows.ts'
 import { Ingest, type IngestSpec } from '../../src/ingest/ingest.ts'
 import type { ColumnBatch } from '../../src/model/columns.ts'
 import type { Counters } from '../../src/model/counters.ts'
+import { takenTimes } from '../../src/model/covers.ts'
 import type { KeyPart } from '../../src/model/key.ts'
 import { encodeKey, laneHash } from '../../src/model/key.ts'
 import { historyLane, liveLane } from '../../src/model/view-layout.ts'
@@ -80,6 +81,7 @@ export class IngestSubject implements Subject {
           layoutVersion: 1,
           deltaBytesMax,
           isHistory,
+          takes: takenTimes(options.covers, isHistory),
         })),
       )
     }
@@ -192,7 +194,8 @@ export class IngestSubject implements Subject {
       'rejected:time': sum((each) => each.rejectedTime),
       'rejected:future': sum((each) => each.rejectedFuture),
       retention: sum((each) => each.expired),
-      late: sum((each) => each.late - each.expired),
+      late: sum((each) => each.late - each.expired - each.elsewhere),
+      elsewhere: sum((each) => each.elsewhere),
       duplicate: sum((each) => each.duplicate),
       filtered: sum((each) => each.filtered),
       applied: sum((each) => each.applied),

@@ -16,12 +16,12 @@ const view = { view: 'orders' }
 const laneLabels = { view: 'orders', topic: 'orders', partition: '3' }
 
 function totals(given: Partial<Counters>): Counters {
-  const { applied = 0, duplicate = 0, late = 0, filtered = 0, redelivered = 0, expired = 0 } = given
+  const { applied = 0, duplicate = 0, late = 0, filtered = 0, redelivered = 0, expired = 0, elsewhere = 0 } = given
   const { rejectedKey = 0, rejectedTime = 0, rejectedFuture = 0 } = given
   const rejected = rejectedKey + rejectedTime + rejectedFuture
   const consumed = applied + duplicate + late + filtered + rejected
   const reasons = { rejectedKey, rejectedTime, rejectedFuture }
-  return { consumed, applied, duplicate, late, expired, filtered, rejected, ...reasons, redelivered }
+  return { consumed, applied, duplicate, late, expired, elsewhere, filtered, rejected, ...reasons, redelivered }
 }
 
 async function familiesOf(metrics: Exposition) {

@@ -3,6 +3,8 @@ import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect } from 'vitest'
+import { compileView } from '../../src/define/compile.ts'
+import { count, defineView, float64, last, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import { Ingest } from '../../src/ingest/ingest.ts'
 import type { ColumnBatch } from '../../src/model/columns.ts'
@@ -57,6 +59,34 @@ export function drawLog(random: Random, events: number, firstOffset = 0): Stream
       default:
         return { ...message, timestamp: String(payment.at + random.below(60_000)) }
     }
+  })
+}
+
+/** Verdicts depend on the order of the log: late events are dropped, and an amount within an hour counts once. */
+export function strictView(name: string): Promise<Plan> {
+  return compileView(
+    defineView({
+      name,
+      source: { name: 'payments', columns: { card: utf8(), at: timestamp('ms'), amount: float64(), id: utf8() } },
+      entity: 'card',
+      time: 'at',
+      lateness: { policy: 'drop', allowed: '30s' },
+      dedupe: { id: 'id', within: '1h' },
+      aggregations: [
+        count({ windows: ['1h', '24h'] }),
+        sum('amount', { windows: ['1h', '24h'] }),
+        last('amount', { windows: ['24h'] }),
+      ],
+    }),
+  )
+}
+
+/** With ids, of which some come again. */
+export function drawStrictLog(random: Random, events: number, firstOffset: number): StreamMessage[] {
+  return drawLog(random, events, firstOffset).map((message) => {
+    const text = message.value?.toString() ?? ''
+    if (!text.endsWith('}') || !text.startsWith('{"card"')) return message
+    return { ...message, value: Buffer.from(`${text.slice(0, -1)},"id":"e${random.below(events)}"}`) }
   })
 }
 

@@ -1,4 +1,5 @@
 /** What was answered against the mirror: by command, by request, and as a canary that takes share after share. */
+import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import type { Plan } from '../../src/model/plan.ts'
@@ -250,12 +251,22 @@ describe('a view with history', () => {
     expect(code).toBe(0)
     const without = await parity(mirror, args)
     expect(without.told.unverified).toBeGreaterThan(answered.length / 2)
-    const short = writeIn(own, 'short.ndjson', toLines(payments.with(299, { ...payments[299]!, amount: 1 })))
-    const other = await parity(mirror, [...args, '--history', short])
-    expect(other.code).toBe(1)
-    expect(other.told.mismatched).toBeGreaterThan(0)
-    const again = await cli([...other.told.differences[0].command.split(' ').slice(1), '-o', 'json'])
+    // Of the same name and size, but one payment has another amount.
+    const other = join(own, 'other')
+    mkdirSync(other)
+    const wrong = payments.map((payment) => (payment.id === 'h290' ? { ...payment, amount: 99.75 } : payment))
+    const otherFiles = writeIn(
+      other,
+      'history.ndjson',
+      toLines(wrong).replace('99.75', `${payments[290]!.amount}`.replace(/^./, '9')),
+    )
+    const found = await parity(mirror, [...args, '--history', otherFiles])
+    expect(found.code).toBe(1)
+    expect(found.told.mismatched).toBeGreaterThan(0)
+    const again = await cli([...found.told.differences[0].command.split(' ').slice(1), '-o', 'json'])
     expect(JSON.parse(again.stdout).differences[0].features.length).toBeGreaterThan(0)
     expect(again.code).toBe(1)
+    const refused = await parity(mirror, [...args, '--history', definitions, '--format', 'ndjson'])
+    expect(errorOf(refused)).toMatchObject({ code: 'CONFIG_INVALID', message: expect.stringContaining('other files') })
   })
 })

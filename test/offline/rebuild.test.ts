@@ -4,8 +4,6 @@
  */
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { compileView } from '../../src/define/compile.ts'
-import { count, defineView, float64, last, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { IngestPool } from '../../src/ingest/pool.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { type RebuildReport, rebuild } from '../../src/offline/rebuild.ts'
@@ -18,40 +16,12 @@ import { StreamJob } from '../../src/stream/job.ts'
 import { eachSeed } from '../fuzz/effort.ts'
 import { FaultyStore } from '../laws/faulty-store.ts'
 import { START_MS, storedRows } from '../stream/payments.ts'
-import { type Random, seededRandom } from '../support/random.ts'
-import { drawLog, makeFolder, ScriptedConsumer, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import { seededRandom } from '../support/random.ts'
+import { drawStrictLog, makeFolder, ScriptedConsumer, ScriptedGroup, startMirror, strictView } from './mirror-scene.ts'
 
 const FILE = 'test/offline/rebuild.test.ts'
 const NAMESPACE = 'rebuilt'
 const clock = () => START_MS * 2
-
-/** Verdicts depend on the order of the log: late events are dropped, and an amount within an hour counts once. */
-function strictView(name: string): Promise<Plan> {
-  return compileView(
-    defineView({
-      name,
-      source: { name: 'payments', columns: { card: utf8(), at: timestamp('ms'), amount: float64(), id: utf8() } },
-      entity: 'card',
-      time: 'at',
-      lateness: { policy: 'drop', allowed: '30s' },
-      dedupe: { id: 'id', within: '1h' },
-      aggregations: [
-        count({ windows: ['1h', '24h'] }),
-        sum('amount', { windows: ['1h', '24h'] }),
-        last('amount', { windows: ['24h'] }),
-      ],
-    }),
-  )
-}
-
-/** With ids, of which some come again. */
-function drawStrictLog(random: Random, events: number, firstOffset: number): StreamMessage[] {
-  return drawLog(random, events, firstOffset).map((message) => {
-    const text = message.value?.toString() ?? ''
-    if (!text.endsWith('}') || !text.startsWith('{"card"')) return message
-    return { ...message, value: Buffer.from(`${text.slice(0, -1)},"id":"e${random.below(events)}"}`) }
-  })
-}
 
 describe('a rebuild from a mirror', () => {
   let plans: Plan[]

@@ -1,7 +1,7 @@
 /**
  * Which events of one input log are accepted: decided in log order and from the log's content alone.
  *
- *   decode -> reject -> advance the late clock -> retention, lateness -> dedupe -> filter
+ *   decode -> reject -> advance the late clock -> retention, lateness -> elsewhere -> dedupe -> filter
  */
 import { KEY_BYTES_MAX } from '../../src/model/key.ts'
 import type { StatePlan } from '../../src/model/plan.ts'
@@ -15,6 +15,7 @@ export type Verdict =
   | 'rejected:future'
   | 'retention'
   | 'late'
+  | 'elsewhere'
   | 'duplicate'
   | 'filtered'
   | 'applied'
@@ -22,6 +23,9 @@ export type Verdict =
 export interface AcceptOptions {
   /** Stands for the record time in logs that have none: the log's creation instant, ms. */
   readonly notAfterMs?: number
+  /** Times that history covers, and whether this log is history: it counts those, any other log all but those. */
+  readonly covers?: readonly { readonly fromMs: number; readonly toMs: number }[]
+  readonly isHistory?: boolean
 }
 
 export interface Acceptance {
@@ -41,7 +45,7 @@ export function naiveAccept(events: readonly NaiveEvent[], state: StatePlan, opt
   for (const event of inLogOrder(events)) {
     const rejection = judgeInput(event, state, options)
     if (rejection === undefined) lateClockMs = Math.max(lateClockMs, Math.min(timeOf(event), boundOf(event, options)))
-    verdicts.push({ event, verdict: rejection ?? judge(event, state, lateClockMs, registered) })
+    verdicts.push({ event, verdict: rejection ?? judge(event, state, lateClockMs, registered, options) })
   }
 
   const applied = verdicts.filter((each) => each.verdict === 'applied').map((each) => each.event)
@@ -64,7 +68,13 @@ function judgeInput(event: NaiveEvent, state: StatePlan, options: AcceptOptions)
 }
 
 /** Everything behind the clock. `registered` grows by the events whose id is taken. */
-function judge(event: NaiveEvent, state: StatePlan, lateClockMs: number, registered: NaiveEvent[]): Verdict {
+function judge(
+  event: NaiveEvent,
+  state: StatePlan,
+  lateClockMs: number,
+  registered: NaiveEvent[],
+  { covers, isHistory = false }: AcceptOptions,
+): Verdict {
   const time = timeOf(event)
 
   const coarsestMs = state.ladder[state.ladder.length - 1]!.stepMs
@@ -72,6 +82,8 @@ function judge(event: NaiveEvent, state: StatePlan, lateClockMs: number, registe
   if (tileEnd < lateClockMs - state.retentionMs) return 'retention'
 
   if (state.lateness.policy !== 'accept' && time < lateClockMs - state.lateness.allowedMs) return 'late'
+
+  if (covers && covers.some(({ fromMs, toMs }) => time >= fromMs && time < toMs) !== isHistory) return 'elsewhere'
 
   // An event behind the horizon is neither looked up nor remembered, and an id is forgotten once the event that took it
   // is behind the horizon: it can't matter when an implementation trims its set.
@@ -120,6 +132,7 @@ export function countVerdicts(acceptance: Acceptance): Record<Verdict, number> {
     'rejected:future': 0,
     retention: 0,
     late: 0,
+    elsewhere: 0,
     duplicate: 0,
     filtered: 0,
     applied: 0,

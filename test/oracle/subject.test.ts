@@ -48,6 +48,7 @@ describe('the laws', () => {
     'includes the event at as-of',
     'floors no start',
     'forgets history',
+    'counts what history covers',
     'compacts one tile too many',
   ]
   it.each(faults)('catch an engine that %s', async (fault) => {

@@ -23,6 +23,7 @@ export type Fault =
   | 'includes the event at as-of'
   | 'floors no start'
   | 'forgets history'
+  | 'counts what history covers'
   | 'compacts one tile too many'
 
 /** What survives a crash: per log, the events in it and the position it stands at. */
@@ -134,13 +135,14 @@ export class NaiveSubject implements Subject {
 
   private accept(log: string) {
     const { events } = this.memory.get(log)!
+    const covers = this.fault === 'counts what history covers' && log !== 'history' ? undefined : this.options.covers
     // Rows may be ahead of the marker: an event that is replayed over them is the same event.
     const seen = new Set<number>()
     const once = events.filter((event) => !seen.has(event.position) && seen.add(event.position))
     return naiveAccept(
       this.fault === 'applies a replay twice' ? events.map((event, i) => ({ ...event, position: i })) : once,
       this.state,
-      { notAfterMs: this.options.notAfterMs },
+      { notAfterMs: this.options.notAfterMs, ...(covers && { covers, isHistory: log === 'history' }) },
     )
   }
 

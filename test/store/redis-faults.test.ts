@@ -224,7 +224,7 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
     const replica = await startOwn()
     await replica.client.replicaof('127.0.0.1', `${master.port}`)
     await until(async () => (await replica.client.info('replication')).includes('master_link_status:up'))
-    const store = openStore({ urls: replica.url, deadlineMs: 300 })
+    const store = openStore({ urls: replica.url, deadlineMs: 2_000 })
     await expect(store.takeLane(LANE, 'a')).rejects.toMatchObject({
       ...isUnavailable,
       message: expect.stringContaining('READONLY'),
@@ -238,7 +238,7 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
 
   it('keeps its deadline when the server stalls, and goes on afterwards', async () => {
     const server = await startOwn()
-    const store = openStore({ urls: server.url, deadlineMs: 300, silenceMs: 100 })
+    const store = openStore({ urls: server.url, deadlineMs: 1_000, silenceMs: 100 })
     const { token } = await store.takeLane(LANE, 'a')
     server.pause()
     await expect(store.write(LANE, token, 0, { rows: [rowOf('k', 1, 1)], flushingTo: 1 })).rejects.toMatchObject(

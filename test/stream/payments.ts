@@ -106,12 +106,17 @@ export async function expectedRows(plan: Plan, payments: readonly Payment[]): Pr
   return normalised(plan, found)
 }
 
-/** The same of everything that the view's current generation holds. */
-export async function storedRows(store: Store, plan: Plan, namespace = NAMESPACE): Promise<Map<string, string>> {
+/** The same of everything that a generation of the view holds, the current one unless told. */
+export async function storedRows(
+  store: Store,
+  plan: Plan,
+  namespace = NAMESPACE,
+  number?: number,
+): Promise<Map<string, string>> {
   const text = await store.readLayout(namespace, plan.view)
   if (text === undefined) return new Map()
   const layout = JSON.parse(text) as ViewLayout
-  const generation = generationOf(layout, layout.current!.stateHash, layout.current!.generation)!
+  const generation = generationOf(layout, plan.stateHash, number ?? layout.current!.generation)!
   const lanes = new Set(laneGroups(generation).flatMap((group) => group.lanes))
   const found: [string, Uint8Array][] = []
   for (const lane of lanes) {

@@ -7,6 +7,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Producer } from 'kafkajs'
 import { expect } from 'vitest'
 import { partitionHash } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
@@ -136,9 +137,7 @@ export class Pipeline {
 
   /** Each payment in its card's partition of `count`; one partition per call. */
   async produce({ topic, partitions }: Stream, payments: readonly Payment[], count = partitions): Promise<void> {
-    // More patient than brokers of which one is dead.
-    const producer = this.kafka.client.producer({ idempotent: true, retry: { maxRetryTime: 500, retries: 400 } })
-    await producer.connect()
+    const producer = await this.#producer()
     for (let partition = 0; partition < count; partition++) {
       const own = payments.filter(({ card }) => partitionHash(Buffer.from(card)) % count === partition)
       const messages = own.map((payment) => ({
@@ -150,6 +149,20 @@ export class Pipeline {
       if (messages.length > 0) await producer.send({ topic, messages, acks: -1 })
     }
     await producer.disconnect()
+  }
+
+  /** More patient than brokers of which one is dead: what `send` repeats, `connect` gives up at the first reset. */
+  async #producer(): Promise<Producer> {
+    for (let attempt = 1; ; attempt++) {
+      const producer = this.kafka.client.producer({ idempotent: true, retry: { maxRetryTime: 500, retries: 400 } })
+      try {
+        await producer.connect()
+        return producer
+      } catch (error) {
+        if (attempt === 100) throw error
+        await sleep(100)
+      }
+    }
   }
 
   /** `parts` of the payments, one after the other, some time apart. */
