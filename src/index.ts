@@ -21,6 +21,24 @@ export { type BackfillOptions, type BackfillProgress, type BackfillReport, backf
 export { compareWithMirror, type ParityOptions, type ParityReport, type RowDifference } from './offline/parity.ts'
 export { type RebuildOptions, type RebuildReport, rebuild } from './offline/rebuild.ts'
 export { type ServedLogOptions, ServedLogWriter } from './offline/served-log.ts'
+// Training sets: batches of columns; `arrowBatches` makes Arrow's record batches of them, `writeTrainingSet` a file.
+export { openSpine, type Spine, spineOfTable } from './offline/spine.ts'
+export {
+  type AskedView,
+  type TrainingOptions,
+  type TrainingReport,
+  type TrainingSet,
+  trainingSet,
+} from './offline/training.ts'
+export { checkLeakage, type LeakageOptions, type LeakageReport } from './offline/training-leakage.ts'
+export { arrowBatches, writeTrainingSet } from './offline/training-output.ts'
+export {
+  type ServedTrainingOptions,
+  type ServedTrainingReport,
+  type ServedTrainingSet,
+  type ServedViewReport,
+  servedTrainingSet,
+} from './offline/training-served.ts'
 export { createFeatureReader, type FeatureReader } from './serve/reader.ts'
 export type { ServedLog, ServedRow } from './serve/served.ts'
 export { startServer } from './serve/server.ts'

@@ -1,17 +1,19 @@
-/** `tilefold parity`: stored rows against those that the mirror's events give. */
+/** `tilefold parity`: stored rows, or what was answered, against what the mirror's events give. */
 import { inspectRow } from '../engine/inspect.ts'
 import { loadCore } from '../engine/module.ts'
 import { TilefoldError } from '../model/errors.ts'
-import { encodeKey } from '../model/key.ts'
 import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
 import { compareWithMirror, type ParityReport, type RowDifference } from '../offline/parity.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
-import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
-import { parseEntity } from './entity-args.ts'
+import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
+import { FORMAT_OPTION } from './event-files.ts'
+import { everyMsOf, runAsCanary } from './parity-canary.ts'
+import { flagsAgain, readParityFlags } from './parity-flags.ts'
+import { runServedParity } from './parity-served.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
-import { readRatio, readWhole, type Settings, settingError } from './settings.ts'
+import { readWhole, settingError } from './settings.ts'
 import { openStore } from './stores.ts'
 import { formatCount, renderTable } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
@@ -25,7 +27,13 @@ for byte once both are compacted to one instant. Nothing is tolerated, since sum
 are ahead of the mirror are counted as unverified. Memory holds the rows of the sample.
 
 Ends with 0 where every row is the same, with 1 where one is not (mismatched, missing in the store, or extra in it) or where
-there was nothing to compare. For each a command is printed that shows both sides, field by field.`,
+there was nothing to compare. For each a command is printed that shows both sides, field by field.
+
+With --served-log no stored row is looked at, but what was answered: each logged answer is computed again from the mirror, as of its
+instant and from the very positions that it came from, and its values and statuses are compared. No store is needed.
+
+With --every it goes on until Ctrl-C or SIGTERM: every turn takes another share of the entities, so that in time all of them are
+looked at, and a line tells what came of it. It ends with 1 if any turn found a difference.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [
     { flags: '--mirror <dir>', about: 'directory of the mirror (mirror)' },
@@ -35,27 +43,70 @@ there was nothing to compare. For each a command is printed that shows both side
     { flags: '--key <hex>', about: 'this one alone, by its canonical key' },
     { flags: '--as-of <instant>', about: 'values are compared as of it (now)' },
     { flags: '--generation <n>', about: 'a generation that is not served yet, or no more (the one that is)' },
+    { flags: '--served-log <dir>', about: 'compare what was answered, as `tilefold serve --served-log` logged it' },
+    FORMAT_OPTION,
+    { flags: '--history <files>', about: 'with --served-log: the files that history was folded from', isList: true },
+    { flags: '--request <id>', about: 'with --served-log: this request alone' },
+    { flags: '--every <duration>', about: 'again and again, another share each time' },
+    { flags: '--metrics-port <number>', about: 'with --every: /metrics, /livez and /readyz on this port' },
     { flags: '--limit <n>', about: 'rows that differ to be told one by one (10)' },
   ],
   examples: [
     ['tilefold parity spend --mirror mirror --sample 0.01', 'one entity in a hundred'],
     ['tilefold parity spend --mirror mirror --entity card=4711', 'one, field by field'],
+    ['tilefold parity spend --mirror mirror --served-log served', 'what was answered, bit for bit'],
+    ['tilefold parity spend --mirror mirror --sample 0.01 --every 10m --metrics-port 9465', 'all of them in 17 hours'],
   ],
   run,
 }
 
-async function run({ args, flags, settings, terminal, printer }: Call): Promise<number> {
+async function run(call: Call): Promise<number> {
+  const { args, flags, settings, terminal, printer } = call
   const { namespace, plans } = await loadViews(settings)
   const { plan } = viewNamed(catalogOf(plans), args[0]!)
-  const dir = (flags.mirror as string | undefined) ?? 'mirror'
-  const key = readKey(flags, plan)
-  const sample = readSample(flags.sample as string | undefined)
-  const limit = flags.limit === undefined ? 10 : readWhole(flags.limit as string, '--limit', 0, 1e6)
-  const asOfMs = flags.asOf === undefined ? terminal.clock() : readAsOf(flags.asOf as string)
+  if (flags.servedLog !== undefined) return runServedParity(call, plan, plans)
+  const served = ['request', 'history'].find((name) => [flags[name]].flat().some((value) => value !== undefined))
+  if (served !== undefined) throw settingError(`--${served}`, 'it goes with --served-log only')
+  const { dir, key, sample, limit } = readParityFlags(flags, plan)
+  const everyMs = everyMsOf(flags)
+  const asOfMs = flags.asOf === undefined ? undefined : readAsOf(flags.asOf as string)
   const generation =
     flags.generation === undefined ? undefined : readWhole(flags.generation as string, '--generation', 1, 1e9)
   const topic = readTopics(flags, plans).get(plan.state.source)
   const { store } = await openStore(settings, { readOnly: true, plans })
+  const options = {
+    seat: { store, namespace },
+    plan,
+    dir,
+    core: loadCore(),
+    clock: terminal.clock,
+    sample,
+    ...(asOfMs === undefined ? {} : { asOfMs }),
+    ...(generation === undefined ? {} : { generation }),
+    ...(topic === undefined ? {} : { topic }),
+    ...(key && { key }),
+  }
+  const again = (each: RowDifference) =>
+    [
+      'tilefold parity',
+      plan.view,
+      '--mirror',
+      dir,
+      '--key',
+      Buffer.from(each.key).toString('hex'),
+      ...(generation === undefined ? [] : ['--generation', String(generation)]),
+      ...flagsAgain(flags, settings),
+    ].join(' ')
+  if (everyMs !== undefined) {
+    try {
+      return await runAsCanary(call, plan.view, everyMs, async (turn, signal) => {
+        const report = await compareWithMirror({ ...options, share: turn, signal })
+        return { ...report, commands: report.differences.slice(0, limit).map(again) }
+      })
+    } finally {
+      await store.close()
+    }
+  }
   const progress = new Progress({ label: 'parity', unit: 'records', stream: terminal.stderr, clock: terminal.clock })
   const abort = new AbortController()
   let stoppedBy: Signal | undefined
@@ -65,31 +116,11 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   })
   try {
     const report = await compareWithMirror({
-      seat: { store, namespace },
-      plan,
-      dir,
-      core: loadCore(),
-      clock: terminal.clock,
-      sample,
-      asOfMs,
-      ...(generation === undefined ? {} : { generation }),
-      ...(topic === undefined ? {} : { topic }),
-      ...(key && { key }),
+      ...options,
       onProgress: ({ recordsDone, recordsTotal }) => progress.update({ done: recordsDone, total: recordsTotal }),
       signal: abort.signal,
     })
     progress.stop()
-    const again = (each: RowDifference) =>
-      [
-        'tilefold parity',
-        plan.view,
-        '--mirror',
-        dir,
-        '--key',
-        Buffer.from(each.key).toString('hex'),
-        ...(generation === undefined ? [] : ['--generation', String(generation)]),
-        ...flagsOf(settings),
-      ].join(' ')
     summarise(report, { plan, limit, isOne: key !== undefined, again, printer })
     // A gate shall not open because there was nothing to look at.
     if (report.compared === 0) printer.warn('nothing was compared')
@@ -105,30 +136,6 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   }
 }
 
-/** What the command was told of definitions and store, to be told again; an address with a password in it is not printed. */
-function flagsOf(settings: Settings): string[] {
-  return (['file', 'namespace', 'store', 'redis_url'] as const).flatMap((name) => {
-    const setting = settings.get(name)
-    if (setting?.rank !== 'flag' || setting.text.includes('@')) return []
-    return [`--${name.replaceAll('_', '-')}`, setting.text]
-  })
-}
-
-/** Throws USAGE. */
-function readKey(flags: Flags, plan: Plan): Uint8Array | undefined {
-  if (typeof flags.key === 'string') {
-    if (/^([0-9a-f]{2})+$/i.test(flags.key)) return Buffer.from(flags.key, 'hex')
-    throw settingError('--key', `got ${JSON.stringify(flags.key)}, expected a key in hex`)
-  }
-  if (typeof flags.entity !== 'string') return undefined
-  const given = parseEntity(flags.entity, [plan])
-  const parts = plan.state.entity
-  return encodeKey(
-    parts,
-    parts.map((part) => given[part.name]),
-  )
-}
-
 /** Throws USAGE. */
 function readAsOf(text: string): number {
   try {
@@ -136,13 +143,6 @@ function readAsOf(text: string): number {
   } catch (error) {
     throw settingError('--as-of', (error as Error).message)
   }
-}
-
-/** Throws USAGE. */
-function readSample(text: string | undefined): number {
-  const share = text === undefined ? 1 : readRatio(text, '--sample')
-  if (share > 0) return share
-  throw settingError('--sample', `got ${JSON.stringify(text)}, expected a share above 0, to 1`)
 }
 
 interface Summary {

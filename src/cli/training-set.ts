@@ -15,7 +15,7 @@ import { checkLeakage, type LeakageReport } from '../offline/training-leakage.ts
 import { outputFormat, writeTrainingSet } from '../offline/training-output.ts'
 import type { Source } from '../source/port.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
-import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles } from './event-files.ts'
+import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
 import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
@@ -23,6 +23,7 @@ import { Rejects } from './rejects.ts'
 import { readBytes, settingError } from './settings.ts'
 import { formatCount } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
+import { checkMode, runServed, SERVED_OPTIONS } from './training-served.ts'
 import { loadViews } from './views.ts'
 
 export const trainingSetCommand: Command = {
@@ -32,7 +33,14 @@ would have been answered from the events before it, bit for bit. No store is nee
 columns and its order are kept; features come behind them as view__feature. An event at exactly the instant is not seen.
 Which events count (duplicate, late, filtered, rejected) is decided in the order of the files, as live. Instants without a
 zone are UTC; plain integers are milliseconds. Rows whose key is null or whose instant is null or out of range get nulls,
-and are counted; an entity without events before the instant gets what it would be served: counts of 0, defaults, nulls.`,
+and are counted; an entity without events before the instant gets what it would be served: counts of 0, defaults, nulls.
+
+With --as-served the features are those that were served: the log of answers says from which positions of the topics an answer
+came, by _request_id (and _request_row, or the keys, where requests ask about several entities), or else by entity and
+instant; the mirror is folded again up to each of them, and the values come out bit for bit. A feature that was defined later is
+recomputed from the same positions, as long as the view counts the same events (entity, time, filter, lateness, dedupe). With --ledger a row that is in no
+log gets what was readable at its instant by the flush ledgers, to within one flush. A row that is in neither gets nulls, and
+is counted; where that is every row, nothing is written. <view>__served_from tells log and ledger apart.`,
   arguments: [],
   options: [
     {
@@ -63,6 +71,7 @@ and are counted; an entity without events before the instant gets what it would 
     { flags: '--sample <rows>', about: 'rows per view that --check-leakage draws (1000)' },
     { flags: '--seed <n>', about: 'draws the same rows again (1)' },
     ANY_TIMES_OPTION,
+    ...SERVED_OPTIONS,
   ],
   examples: [
     [
@@ -73,16 +82,32 @@ and are counted; an entity without events before the instant gets what it would 
       'tilefold training-set --spine labels.parquet --features orders:count_1h,orders:amount_sum_24h --events orders.ndjson --out train.arrow --check-leakage',
       'two features, and proof that they know no future',
     ],
+    [
+      'tilefold training-set --as-served --spine labels.parquet --served-log served --mirror mirror --out train.parquet',
+      'labels with _request_id: what was served for them, out of the mirror',
+    ],
+    [
+      'tilefold training-set --as-served --from-log --spine labels.parquet --served-log served --out train.parquet',
+      'the same as it was logged; no mirror is needed',
+    ],
   ],
   run,
 }
 
-async function run({ flags, settings, terminal, printer }: Call): Promise<number> {
+async function run(call: Call): Promise<number> {
+  const { flags, settings, terminal, printer } = call
   const out = needed(flags, 'out')
   outputFormat(out)
-  const { plans } = await loadViews(settings)
+  checkMode(flags)
+  const { namespace, plans } = await loadViews(settings)
   const views = askedViews(plans, listOf(flags, 'features'))
   const spine = await openSpine(listOf(flags, 'spine', true))
+  const metadata = { 'tilefold.mode': 'as_happened', 'tilefold.definitions': definitions(views) }
+  if (flags.asServed === true) {
+    const rejects = new Rejects((line) => printer.warn(line))
+    const history = await openEvents(listOf(flags, 'history'), flags, views, rejects, planName)
+    return runServed(call, { out, namespace, plans, views, spine, history, metadata })
+  }
   const progress = new Progress({ label: 'training set', unit: 'rows', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
   const abort = new AbortController()
@@ -106,7 +131,6 @@ async function run({ flags, settings, terminal, printer }: Call): Promise<number
   const startMs = terminal.clock()
   try {
     const training = trainingSet(options)
-    const metadata = { 'tilefold.mode': 'as_happened', 'tilefold.definitions': definitions(views) }
     const bytes = await writeTrainingSet(out, training.read(), metadata)
     const leakage = flags.checkLeakage === true ? await checkLeakage(leakageOptions(options, flags)) : undefined
     progress.stop()
@@ -202,6 +226,7 @@ async function openEvents(
   flags: Flags,
   views: readonly AskedView[],
   rejects: Rejects,
+  nameOf: (kind: string, paths: readonly string[]) => string | Promise<string> = (kind) => kind,
 ): Promise<Record<string, Source>> {
   const kinds = [...new Set(views.map(({ plan }) => plan.state.source))]
   const byKind = new Map<string, string[]>()
@@ -222,7 +247,7 @@ async function openEvents(
     const plans = views.map(({ plan }) => plan).filter((plan) => plan.state.source === kind)
     const files = await findEventFiles(given, flags)
     await checkEventFiles(files, plans, flags.anyTimes === true)
-    sources[kind] = openEventFiles(files, kind, {
+    sources[kind] = openEventFiles(files, await nameOf(kind, files.paths), {
       inputs: inputsOf(plans),
       reuseBuffers: true,
       ...rejects.sourceOptions,

@@ -27,6 +27,20 @@ export function hashState(state: StatePlan): string {
   return digest({ ...meaning, inputs: inputs.map(({ accepts: _accepts, ...input }) => input) })
 }
 
+/**
+ * Over what decides which events count for whom, and nothing of what is kept of them: two states that share it stand at the same
+ * events when they stand at the same position. Retention is left out, for it follows from the windows.
+ */
+export function hashAcceptance(state: StatePlan): string {
+  const { semantics, source, expressions, entity, id, lateness, maxFutureMs, dedupe } = state
+  const read = Object.values(expressions).join(' ')
+  const inputs = state.inputs
+    .filter(({ name }) => read.includes(name) || entity.some((part) => part.name === name))
+    .map(({ accepts: _accepts, ...input }) => input)
+  inputs.sort((a, b) => (a.name < b.name ? -1 : 1))
+  return digest({ semantics, source, expressions, entity, id, lateness, maxFutureMs, dedupe, inputs })
+}
+
 /** Over the state and everything served from it, features in the order of their names. */
 export function hashDefinition(plan: Omit<Plan, 'stateHash' | 'definitionHash'>, stateHash: string): string {
   const features = [...plan.features].sort((a, b) => (a.name < b.name ? -1 : 1))

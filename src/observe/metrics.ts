@@ -6,7 +6,7 @@
 import { Counter, Gauge, type Metric, Registry } from 'prom-client'
 import { decimalBounds, Histogram } from './histogram.ts'
 import { LaneCounts } from './lane-counts.ts'
-import type { Exposition, LaneLabels, ServerMetrics, WorkerMetrics } from './port.ts'
+import type { Exposition, LaneLabels, ParityMetrics, ServerMetrics, WorkerMetrics } from './port.ts'
 
 export interface MetricsOptions {
   readonly version: string
@@ -144,6 +144,26 @@ export function createServerMetrics(options: MetricsOptions): ServerMetrics & Ex
       logged.add('', rowCount)
       unlogged.add('', dropped)
     },
+    ...set.exposition(),
+  }
+}
+
+export function createParityMetrics(options: MetricsOptions): ParityMetrics & Exposition {
+  const set = new MetricSet(options)
+  const checked = set.counter('parity_checked_total', 'Rows compared with what the mirror gives.', ['view'])
+  const mismatch = set.counter('parity_mismatch_total', 'Rows of them that are not the same.', ['view', 'kind'])
+  const failures = set.counter('parity_failures_total', 'Comparisons that could not be carried out.', ['view'])
+  const age = set.age('parity_age_seconds', 'How long ago the last comparison ended.', ['view'])
+  return {
+    compared(view, { compared, mismatched, missing, extra }) {
+      add(checked, { view }, compared)
+      add(mismatch, { view, kind: 'mismatched' }, mismatched)
+      add(mismatch, { view, kind: 'missing' }, missing)
+      add(mismatch, { view, kind: 'extra' }, extra)
+      add(failures, { view }, 0)
+    },
+    turnDone: (view, atMs) => age.since({ view }, atMs),
+    turnFailed: (view) => add(failures, { view }, 1),
     ...set.exposition(),
   }
 }

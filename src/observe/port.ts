@@ -62,6 +62,22 @@ export interface ServerMetrics {
   servedLogged(rows: number, dropped: number): void
 }
 
+export interface ParityMetrics {
+  /** Rows that were compared, and those of them that are not what they should be. */
+  compared(
+    view: string,
+    counts: {
+      readonly compared: number
+      readonly mismatched: number
+      readonly missing: number
+      readonly extra: number
+    },
+  ): void
+  /** A comparison was carried out to its end; how long ago that is, is worked out when it is asked for. */
+  turnDone(view: string, atMs: number): void
+  turnFailed(view: string): void
+}
+
 /** The numbers as text for Prometheus. */
 export interface Exposition {
   readonly contentType: string

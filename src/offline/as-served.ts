@@ -6,7 +6,8 @@
  *     -> the rows of an answer's lanes                                         -> merged as of its instant
  *
  * A late event, a duplicate, an event that had not arrived: what the answer knew and what it didn't is in the positions, so the
- * values are those that were served, bit for bit. A lane that had no row then has none now.
+ * values are those that were served, bit for bit. A lane that had no row then has none now. Frontiers are held back before the
+ * earliest instant that is still to be answered: which flush had moved them how far does not show.
  */
 import { Merger } from '../engine/merger.ts'
 import { loadCore } from '../engine/module.ts'
@@ -21,6 +22,8 @@ export interface ServedVector {
   readonly asOfMs: number
   /** The lanes that had a row, and up to which position of its log it was applied. */
   readonly applied: readonly { readonly lane: string; readonly applied: number }[]
+  /** The lanes are those that may have had a row: one that has none at its position is no loss. */
+  readonly isModel?: boolean
 }
 
 export interface AsServedOptions extends LogsWanted {
@@ -36,68 +39,118 @@ export interface AsServedAnswer {
   readonly statuses: readonly FeatureStatus[]
   /** Lanes whose log was not given, or does not go so far: without them the values mean nothing. */
   readonly missing: readonly string[]
+  /** Lanes that had a row, and by their log should have had none. */
+  readonly absent: readonly string[]
 }
 
+/** What the lanes of one vector give. */
+interface Found {
+  readonly rows: Uint8Array[]
+  readonly missing: Set<string>
+  readonly absent: Set<string>
+}
+
+/** Vectors for which a log is read once: so many rows are held, and one more for each further lane. */
+const VECTORS_AT_ONCE = 100_000
+
 /**
- * In the order of the vectors. Each log is read once; memory holds a row for each vector and lane. Throws SOURCE_NOT_FOUND,
- * SOURCE_CORRUPT, MIRROR_INVALID, COLUMN_*.
+ * In the order of the vectors. Each log is read once for every 100,000 of them; memory holds a row for each vector and lane.
+ * Throws SOURCE_NOT_FOUND, SOURCE_CORRUPT, MIRROR_INVALID, COLUMN_*.
  */
 export async function answersAsServed(options: AsServedOptions): Promise<AsServedAnswer[]> {
-  const { plan, generation, vectors } = options
-  const { logs } = await findLogs(options, generation)
-  const rows = vectors.map((): Uint8Array[] => [])
-  const missing = vectors.map(() => new Set<string>())
+  const { plan, generation, vectors, signal } = options
+  // Answers without a row need no log.
+  const isAnyApplied = vectors.some(({ applied }) => applied.length > 0)
+  const logs = isAnyApplied ? (await findLogs(options, generation)).logs : []
+  const answers: AsServedAnswer[] = []
+  for (let from = 0; from < vectors.length; from += VECTORS_AT_ONCE) {
+    const some = vectors.slice(from, from + VECTORS_AT_ONCE)
+    const found = some.map((): Found => ({ rows: [], missing: new Set(), absent: new Set() }))
+    for (const [log, stops] of stopsOf(logs, some, found)) await replayLog(options, log, stops, some, found)
+    signal?.throwIfAborted()
+    for (const answer of mergeAll(plan, some, found)) answers.push(answer)
+  }
+  return answers
+}
+
+/** Vectors by the position of the log that each of them is to be taken at. */
+type Stops = Map<number, number[]>
+
+function stopsOf(
+  logs: readonly ParityLog[],
+  vectors: readonly ServedVector[],
+  found: readonly Found[],
+): Map<ParityLog, Stops> {
   const known = new Map(logs.flatMap((log) => log.lanes.map((lane) => [lane, log] as const)))
-  const stops = new Map<ParityLog, Map<number, number[]>>()
+  const stops = new Map<ParityLog, Stops>()
   for (const [i, { applied }] of vectors.entries()) {
     for (const { lane, applied: position } of applied) {
       const log = known.get(lane)
-      if (log === undefined || position > log.end) missing[i]!.add(lane)
-      else addStop(stops, log, position, i)
+      if (log === undefined || position > log.end) {
+        found[i]!.missing.add(lane)
+        continue
+      }
+      const own = stops.get(log) ?? new Map<number, number[]>()
+      stops.set(log, own)
+      const at = own.get(position)
+      if (at) at.push(i)
+      else own.set(position, [i])
     }
   }
-  for (const [log, vectorsAt] of stops) {
-    const replay = await Replay.open({
-      plan,
-      source: log.source,
-      sample: { of: 1, index: 0 },
-      notAfterMs: log.notAfterMs,
-      takes: log.takes,
-      completeSinceMs: generation.completeSinceMs ?? 0,
-      start: log.start,
-    })
-    const positions = [...vectorsAt.keys()].sort((a, b) => a - b)
-    await replay.run(positions, options.signal, async (position) => {
-      const own = vectorsAt.get(position)!
-      const found = await replay.rowsOf(own.map((i) => vectors[i]!.key))
-      for (const [at, i] of own.entries()) {
-        const row = found[at]
-        if (row === undefined) missing[i]!.add(log.lanes[0]!)
-        else rows[i]!.push(row)
-      }
-    })
-  }
-  options.signal?.throwIfAborted()
-  return mergeAll(plan, vectors, rows, missing)
+  return stops
 }
 
-function addStop(stops: Map<ParityLog, Map<number, number[]>>, log: ParityLog, position: number, vector: number): void {
-  const own = stops.get(log) ?? new Map<number, number[]>()
-  stops.set(log, own)
-  const at = own.get(position)
-  if (at) at.push(vector)
-  else own.set(position, [vector])
+async function replayLog(
+  { plan, generation, signal }: AsServedOptions,
+  log: ParityLog,
+  stops: Stops,
+  vectors: readonly ServedVector[],
+  found: readonly Found[],
+): Promise<void> {
+  const positions = [...stops.keys()].sort((a, b) => a - b)
+  const held = earliestFrom(positions, stops, vectors)
+  let next = 0
+  const replay = await Replay.open({
+    plan,
+    source: log.source,
+    sample: { of: 1, index: 0 },
+    notAfterMs: log.notAfterMs,
+    takes: log.takes,
+    completeSinceMs: generation.completeSinceMs ?? 0,
+    start: log.start,
+    heldMs: () => held[next]!,
+  })
+  await replay.run(positions, signal, async (position) => {
+    const own = stops.get(position)!
+    const rows = await replay.rowsOf(own.map((i) => vectors[i]!.key))
+    for (const [at, i] of own.entries()) {
+      const row = rows[at]
+      if (row !== undefined) found[i]!.rows.push(row)
+      else if (!vectors[i]!.isModel) found[i]!.absent.add(laneOf(log, vectors[i]!))
+    }
+    next = Math.min(next + 1, positions.length - 1)
+  })
+}
+
+function laneOf({ lanes }: ParityLog, { applied }: ServedVector): string {
+  return applied.find(({ lane }) => lanes.includes(lane))!.lane
+}
+
+/** For each position the earliest instant that is asked about there or behind it. */
+function earliestFrom(positions: readonly number[], stops: Stops, vectors: readonly ServedVector[]): Float64Array {
+  const earliest = new Float64Array(positions.length)
+  let soFar = Number.MAX_SAFE_INTEGER
+  for (let i = positions.length - 1; i >= 0; i--) {
+    for (const vector of stops.get(positions[i]!)!) soFar = Math.min(soFar, vectors[vector]!.asOfMs)
+    earliest[i] = soFar
+  }
+  return earliest
 }
 
 /** Vectors of one call of the merger. */
 const MERGED_AT_ONCE = 1000
 
-function mergeAll(
-  plan: Plan,
-  vectors: readonly ServedVector[],
-  rows: readonly (readonly Uint8Array[])[],
-  missing: readonly ReadonlySet<string>[],
-): AsServedAnswer[] {
+function mergeAll(plan: Plan, vectors: readonly ServedVector[], found: readonly Found[]): AsServedAnswer[] {
   const merger = Merger.create(loadCore(), plan)
   const answers: AsServedAnswer[] = []
   for (let from = 0; from < vectors.length; from += MERGED_AT_ONCE) {
@@ -106,13 +159,15 @@ function mergeAll(
       some.length,
       Float64Array.from(some, ({ asOfMs }) => asOfMs),
     )
-    for (const i of some.keys()) for (const row of rows[from + i]!) merger.addRow(i, row)
+    for (const i of some.keys()) for (const row of found[from + i]!.rows) merger.addRow(i, row)
     merger.run()
     for (const i of some.keys()) {
+      const { missing, absent } = found[from + i]!
       answers.push({
         values: plan.features.map((_, feature) => merger.value(i, feature)),
         statuses: plan.features.map((_, feature) => merger.status(i, feature)),
-        missing: [...missing[from + i]!],
+        missing: [...missing],
+        absent: [...absent],
       })
     }
   }

@@ -30,6 +30,8 @@ export interface ReplayOptions {
   /** Every position that `positionOf` may give, ascending. */
   readonly positions: readonly number[]
   readonly signal?: AbortSignal
+  /** Holds the rows' frontiers back, so that they can answer as of an instant so early; nothing does unless told. */
+  readonly heldMs?: () => number
 }
 
 export interface Replayed {
@@ -89,10 +91,10 @@ export class Replay {
         layoutVersion: 1,
         deltaBytesMax: DELTA_BYTES_MAX,
         // Rows are compared at one frontier: where theirs are doesn't matter, and no clock on the wall holds them back.
-        isHistory: true,
+        isHistory: options.heldMs === undefined,
         takes: options.takes,
       },
-      { store, core: loadCore(), clock: () => 0, nonce: 'parity' },
+      { store, core: loadCore(), clock: options.heldMs ?? (() => 0), nonce: 'parity' },
     )
     return new Replay(source, store, name, ingest)
   }

@@ -11,7 +11,9 @@
 import { randomBytes } from 'node:crypto'
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { FeaturePlan, InputColumn, Plan, ValueType } from '../model/plan.ts'
+import { hashAcceptance } from '../define/hash.ts'
+import type { InputColumn, Plan, ValueType } from '../model/plan.ts'
+import type { GenerationLayout } from '../model/view-layout.ts'
 import type { ServerMetrics } from '../observe/port.ts'
 import type { ServedLog, ServedRow } from '../serve/served.ts'
 import { ParquetWriter } from '../source/parquet-writer.ts'
@@ -19,7 +21,7 @@ import type { WriterField, WriterType } from '../source/parquet-writer-columns.t
 import { columnsToBatch, type PushedColumn } from '../source/rows.ts'
 import { OutputFile } from './output-file.ts'
 import { SPINE_TIME } from './training.ts'
-import { featureColumnName } from './training-columns.ts'
+import { featureInput, featureStatusName } from './training-columns.ts'
 
 export interface ServedLogOptions {
   readonly directory: string
@@ -170,31 +172,73 @@ interface LogColumn {
 }
 
 function logColumns(plan: Plan): LogColumn[] {
+  const acceptanceHash = hashAcceptance(plan.state)
+  const cells: LogColumn['cell'][] = [
+    (row) => row.requestId,
+    (row) => row.entity,
+    ...plan.state.entity.map(
+      (_, i): LogColumn['cell'] =>
+        (row) =>
+          row.keys[i],
+    ),
+    (row) => row.asOfMs,
+    (row) => row.servedAtMs,
+    (row) => row.version.definitionHash,
+    (row) => row.version.stateHash,
+    () => acceptanceHash,
+    (row) => row.version.generation,
+    (row) => row.version.layoutVersion,
+    (row) => layoutText(row.generation),
+    (row) => row.applied.map(({ lane, applied }) => `${lane}=${applied}`).join(','),
+  ]
   return [
-    logColumn('_request_id', 'utf8', (row) => row.requestId),
-    logColumn('_request_row', 'int64', (row) => row.entity),
-    ...plan.state.entity.map(({ name, type }, i) => logColumn(name, type, (row) => row.keys[i])),
-    logColumn(SPINE_TIME, 'timestamp', (row) => row.asOfMs),
-    logColumn('_served_at', 'timestamp', (row) => row.servedAtMs),
-    logColumn('_definition_hash', 'utf8', (row) => row.version.definitionHash),
-    logColumn('_state_hash', 'utf8', (row) => row.version.stateHash),
-    logColumn('_generation', 'int64', (row) => row.version.generation),
-    logColumn('_layout_version', 'int64', (row) => row.version.layoutVersion),
-    logColumn('_applied', 'utf8', (row) => row.applied.map(({ lane, applied }) => `${lane}=${applied}`).join(',')),
+    ...servedInputs(plan).map((input, i) => logColumn(input, cells[i]!)),
     ...plan.features.flatMap((feature, i) => [
-      logColumn(
-        featureColumnName(plan.view, feature),
-        feature.op === 'count' ? 'int64' : feature.type,
-        (row) => row.answers.get(i)?.value ?? null,
-        feature,
-      ),
-      logColumn(
-        `${featureColumnName(plan.view, feature)}__status`,
-        'utf8',
-        (row) => row.answers.get(i)?.status ?? null,
-      ),
+      logColumn(featureInput(plan.view, feature), (row) => row.answers.get(i)?.value ?? null),
+      logColumn(input(featureStatusName(plan.view, feature), 'utf8'), (row) => row.answers.get(i)?.status ?? null),
     ]),
   ]
+}
+
+/** Of states that share it, positions say the same; the first logs do not have it. */
+export const ACCEPTANCE = input('_acceptance_hash', 'utf8')
+
+/** The generation's layout as JSON, without its state: what the applied positions are positions of. The first logs lack it, too. */
+export const LAYOUT = input('_generation_layout', 'utf8')
+
+const texts = new WeakMap<GenerationLayout, string>()
+
+/** One text for all rows of a layout: a column of few values. */
+function layoutText(layout: GenerationLayout): string {
+  let text = texts.get(layout)
+  if (text === undefined) {
+    const { state: _state, ...own } = layout
+    text = JSON.stringify(own)
+    texts.set(layout, text)
+  }
+  return text
+}
+
+/** Every column but those of the features. */
+export function servedInputs(plan: Plan): InputColumn[] {
+  return [
+    input('_request_id', 'utf8'),
+    input('_request_row', 'int64'),
+    ...plan.state.entity.map(({ name, type }) => input(name, type)),
+    input(SPINE_TIME, 'timestamp'),
+    input('_served_at', 'timestamp'),
+    input('_definition_hash', 'utf8'),
+    input('_state_hash', 'utf8'),
+    ACCEPTANCE,
+    input('_generation', 'int64'),
+    input('_layout_version', 'int64'),
+    LAYOUT,
+    input('_applied', 'utf8'),
+  ]
+}
+
+function input(name: string, type: 'utf8' | 'int64' | 'bool' | 'timestamp'): InputColumn {
+  return type === 'timestamp' ? { name, type, unit: 'ms', accepts: ['int64'] } : { name, type, accepts: [type] }
 }
 
 const WRITTEN: Record<ValueType | 'timestamp', Exclude<WriterType, 'binary'>> = {
@@ -206,15 +250,9 @@ const WRITTEN: Record<ValueType | 'timestamp', Exclude<WriterType, 'binary'>> = 
   timestamp: 'int64',
 }
 
-function logColumn(
-  name: string,
-  type: ValueType | 'timestamp',
-  cell: LogColumn['cell'],
-  of?: Pick<FeaturePlan, 'scale'>,
-): LogColumn {
-  const [unit, scale] = [type === 'timestamp' ? ('ms' as const) : undefined, of?.scale]
-  const written = WRITTEN[type]
-  return { input: { name, type, unit, scale, accepts: [written] }, field: { name, type: written, unit, scale }, cell }
+function logColumn(of: InputColumn, cell: LogColumn['cell']): LogColumn {
+  const { name, type, unit, scale } = of
+  return { input: of, field: { name, type: WRITTEN[type], unit, scale }, cell }
 }
 
 function appendRows(writer: ParquetWriter, columns: readonly LogColumn[], rows: readonly ServedRow[]): void {

@@ -67,7 +67,8 @@ export function narrowPlan(plan: Plan, names: readonly string[] | undefined): Pl
   return { ...plan, state, windows, features: moved }
 }
 
-function featureOf(plan: Plan, name: string): FeaturePlan {
+/** Throws FEATURE_UNKNOWN. */
+export function featureOf(plan: Plan, name: string): FeaturePlan {
   const found = plan.features.find((feature) => feature.name === name)
   if (found !== undefined) return found
   const known = plan.features.map((feature) => feature.name)

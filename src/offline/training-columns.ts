@@ -1,7 +1,7 @@
 /** Answers of a view to rows of a batch, as columns beside the spine's own: `view__feature`. */
 import { type Answers, isValue, isVoid } from '../engine/asof.ts'
 import type { Column, PhysicalType } from '../model/columns.ts'
-import type { FeaturePlan, FeatureValue, Plan, ValueType } from '../model/plan.ts'
+import type { FeaturePlan, FeatureValue, InputColumn, Plan, ValueType } from '../model/plan.ts'
 
 /** A count is a whole number. */
 const TYPES: Record<ValueType, PhysicalType> = {
@@ -18,6 +18,18 @@ export function featureType(feature: FeaturePlan): PhysicalType {
 
 export function featureColumnName(view: string, feature: FeaturePlan): string {
   return `${view}__${feature.name}`
+}
+
+/** Beside it in the log of answers. */
+export function featureStatusName(view: string, feature: FeaturePlan): string {
+  return `${featureColumnName(view, feature)}__status`
+}
+
+/** The column of a feature, as it is built from values, and read again. */
+export function featureInput(view: string, feature: FeaturePlan): InputColumn {
+  const type = feature.op === 'count' ? 'int64' : feature.type
+  const scale = type === 'decimal' ? { scale: feature.scale } : {}
+  return { name: featureColumnName(view, feature), type, ...scale, accepts: [featureType(feature)] }
 }
 
 /** Answers, and the row of the batch that each of them is for. */

@@ -158,7 +158,8 @@ export class TrainingSet {
     })
     this.#seats = [...seats.values()]
     this.#kept = spine.fields.map((field) => keptInput(field, spine.name))
-    checkNames(this.#kept, this.#asked)
+    const features = this.#asked.flatMap(({ plan }) => plan.features.map((each) => featureColumnName(plan.view, each)))
+    checkNames([...this.#kept.map(({ name }) => name), ...features])
   }
 
   /** What came of it; complete when the last batch has been read. */
@@ -378,16 +379,15 @@ class Spill {
   }
 }
 
-function uniqueInputs(inputs: readonly InputColumn[]): InputColumn[] {
+/** One of each name. */
+export function uniqueInputs(inputs: readonly InputColumn[]): InputColumn[] {
   const unique = new Map<string, InputColumn>()
   for (const input of inputs) if (!unique.has(input.name)) unique.set(input.name, input)
   return [...unique.values()]
 }
 
 /** Throws COLUMN_TYPE where a name would stand twice. */
-function checkNames(kept: readonly InputColumn[], asked: readonly Asked[]): void {
-  const features = asked.flatMap(({ plan }) => plan.features.map((feature) => featureColumnName(plan.view, feature)))
-  const names = [...kept.map((input) => input.name), ...features]
+export function checkNames(names: readonly string[]): void {
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice === undefined) return
   throw new TilefoldError('COLUMN_TYPE', `cannot name the columns: two of them would be ${JSON.stringify(twice)}`, {

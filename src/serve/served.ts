@@ -5,6 +5,7 @@
 import type { EntityInfo } from '../engine/merger.ts'
 import { laneHash } from '../model/key.ts'
 import type { FeatureStatus, FeatureValue, Plan } from '../model/plan.ts'
+import type { GenerationLayout } from '../model/view-layout.ts'
 import { asOfMsOf, type FeatureRequest } from './api.ts'
 import { rowsOfEntity, turnsOf } from './explain.ts'
 import type { MergerLease } from './merge.ts'
@@ -23,6 +24,8 @@ export interface ServedRow {
   readonly servedAtMs: number
   readonly asOfMs: number
   readonly version: AnsweredView
+  /** The layout of the generation it was answered from: which lanes there were, and which events each of them takes. */
+  readonly generation: GenerationLayout
   /** The lanes that held a row, and up to which position of its log each was applied. */
   readonly applied: readonly { readonly lane: string; readonly applied: number }[]
   /** By index of the plan's features; features that were not asked are absent. */
@@ -64,6 +67,7 @@ export function servedRows(
         servedAtMs: of.servedAtMs,
         asOfMs: asOfMsOf(request, entity),
         version: answer.metadata.versions[slotIndex]!,
+        generation: slot.target.generation,
         applied: rowsOfEntity(plan, slotIndex, entity, info, turns).rows.map(({ lane, applied }) => ({
           lane,
           applied,

@@ -21,6 +21,8 @@ export interface CliOptions {
   readonly env?: Readonly<Record<string, string>>
   readonly stdin?: AsyncIterable<Uint8Array> & { destroy(): unknown }
   readonly isTTY?: boolean
+  /** NOW unless told. */
+  readonly nowMs?: number
   /** Called with the function that sends a signal, once the command listens for one. */
   readonly onListening?: (send: (signal: Signal) => void) => void
   readonly onStdout?: (text: string) => void
@@ -50,7 +52,7 @@ export async function cli(args: readonly string[], options: CliOptions = {}): Pr
       },
     },
     env: options.env ?? {},
-    clock: () => NOW,
+    clock: () => options.nowMs ?? NOW,
     onSignal: (handler) => options.onListening?.(handler),
   }
   const code = await runCli(args, terminal)
