@@ -157,7 +157,12 @@ export class TrainingSet {
       }
     })
     this.#seats = [...seats.values()]
-    this.#kept = spine.fields.map((field) => keptInput(field, spine.name))
+    const askedOf = uniqueInputs(this.#seats.flatMap((seat) => seat.inputs))
+    this.#kept = spine.fields.map((field) => {
+      // Keys or instants that are all null are read as what was asked for.
+      const asked = field.physical === 'null' ? askedOf.find(({ name }) => name === field.name) : undefined
+      return asked ?? keptInput(field, spine.name)
+    })
     checkNames(this.#kept, this.#asked)
   }
 
@@ -266,7 +271,7 @@ export class TrainingSet {
         for (const part of parts) this.#count(asked, rows.get(asked.seat)!, part)
         features.push(...featureColumns(asked.plan, batch.length, parts))
       }
-      const kept = this.#kept.map((input) => batch.columns.find((column) => column.name === input.name)!)
+      const kept = this.#kept.map((input) => keptColumn(input, batch))
       yield { length: batch.length, columns: [...kept, ...features], positions: this.#rows }
       this.#rows += batch.length
       this.#tell('rows', this.#rows, spine.rowsTotal)
@@ -382,6 +387,12 @@ function uniqueInputs(inputs: readonly InputColumn[]): InputColumn[] {
   const unique = new Map<string, InputColumn>()
   for (const input of inputs) if (!unique.has(input.name)) unique.set(input.name, input)
   return [...unique.values()]
+}
+
+/** A file whose cells are all null may not say that they would be instants; others of the spine do. */
+function keptColumn(input: InputColumn, batch: ColumnBatch): Column {
+  const column = batch.columns.find(({ name }) => name === input.name)!
+  return input.type === 'timestamp' && column.unit === undefined ? { ...column, unit: input.unit } : column
 }
 
 /** Throws COLUMN_TYPE where a name would stand twice. */
