@@ -3,7 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { coreOf } from '../engine/module.ts'
 import { unpackBatch } from '../engine/pack.ts'
 import { TilefoldError } from '../model/errors.ts'
-import { createLmdbStore } from '../store/lmdb.ts'
+import { createLmdbStore, type LmdbStore } from '../store/lmdb.ts'
 import { Ingest } from './ingest.ts'
 import { type Answer, type IngestStatus, postError, type Request } from './messages.ts'
 import { statusOf, type WorkerData } from './pool.ts'
@@ -11,7 +11,8 @@ import { statusOf, type WorkerData } from './pool.ts'
 const port = parentPort!
 const data = workerData as WorkerData
 const core = coreOf(data.module)
-const store = createLmdbStore({ path: data.storePath, guard: data.guard })
+/** Opened when it is first needed: what is wrong with it is then an answer with a code. */
+let store: LmdbStore | undefined
 const ingests = new Map<number, Ingest>()
 
 port.on('message', async (request: Request) => {
@@ -27,11 +28,12 @@ port.on('message', async (request: Request) => {
 
 async function perform(request: Request): Promise<IngestStatus | undefined> {
   if (request.op === 'stop') {
-    await store.close()
+    await store?.close()
     return undefined
   }
   if (request.op === 'open') {
     const onSide = (side: Extract<Answer, { side: unknown }>['side']) => port.postMessage({ side } satisfies Answer)
+    store ??= createLmdbStore({ path: data.storePath, guard: data.guard })
     const ingest = await Ingest.open(request.spec, { store, core, clock: Date.now, nonce: request.nonce, onSide })
     ingests.set(request.handle, ingest)
     return statusOf(ingest)
