@@ -1,5 +1,6 @@
 /** The mirror over scripted logs: what is in its files, and that a replay of them is a replay of the topic. */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { asyncBufferFromFile, parquetMetadataAsync } from 'hyparquet'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -175,6 +176,43 @@ describe('a mirror', () => {
     }
     expect(reasons.size).toBeGreaterThanOrEqual(4)
     expect(reasons).toContain('tombstone')
+  })
+
+  it.each(['snappy', 'none'] as const)('is read by parquetjs-lite in the plain profile (%s)', async (compression) => {
+    const log = drawLog(seededRandom(SEED), 300)
+    const dir = await mirrored([log], { style: { compression, isPlain: true } })
+    const lite = createRequire(import.meta.url)('parquetjs-lite') as {
+      ParquetReader: {
+        openFile(path: string): Promise<{
+          getCursor(): { next(): Promise<Record<string, unknown> | null> }
+          close(): Promise<void>
+        }>
+      }
+    }
+    const rows: Record<string, unknown>[] = []
+    for (const { path } of await checkMirror(dir, 'payments', 0)) {
+      const reader = await lite.ParquetReader.openFile(path)
+      const cursor = reader.getCursor()
+      for (let row = await cursor.next(); row; row = await cursor.next()) rows.push(row)
+      await reader.close()
+    }
+    expect(rows.map((row) => `${row._topic} ${row._partition} ${row._offset} ${row._record_ts}`)).toEqual(
+      log.map(({ offset, timestamp }) => `payments 0 ${offset} ${timestamp}`),
+    )
+    // Its bytes and text are one to it.
+    const hexOf = (cell: unknown) => (cell == null ? null : Buffer.from(cell as string).toString('hex'))
+    expect(rows.map((row) => hexOf(row._key))).toEqual(log.map(({ key }) => key?.toString('hex') ?? null))
+    for (const [i, row] of rows.entries()) {
+      const value = log[i]!.value
+      const event = isRow(value) ? (JSON.parse(value!.toString()) as Record<string, unknown>) : {}
+      expect([row.card ?? null, row.amount ?? null, row.at == null ? null : Number(row.at)]).toEqual([
+        event.card ?? null,
+        event.amount ?? null,
+        event.at ?? null,
+      ])
+      expect(row._error == null, `${row._offset}`).toBe(isRow(value))
+      expect(hexOf(row._value)).toBe(isRow(value) ? null : (value?.toString('hex') ?? null))
+    }
   })
 
   it('keeps every payload if asked, so that other columns can be had from it', async () => {
