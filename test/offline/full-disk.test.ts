@@ -49,11 +49,11 @@ describe.skipIf(whyNoDisk() !== undefined)('on a disk that is full', () => {
     cli(['training-set', '--spine', spine, '--events', events, '--out', out, '-f', definitions, '-o', 'json', ...more])
 
   it.each(['train.parquet', 'train.arrow'])('a training set is not there, and what was is (%s)', async (name) => {
-    const spine = await spineOf(20_000)
+    const spine = await spineOf(5000)
     const out = join(disk.folder, name)
     for (const before of [undefined, 'before']) {
       if (before !== undefined) writeFileSync(out, before)
-      for (const leftBytes of [0, 100_000]) {
+      for (const leftBytes of [0, 20_000]) {
         disk.fill(leftBytes)
         const error = errorOf(await build(spine, out))
         expect([error.code, error.message]).toEqual([

@@ -1,16 +1,18 @@
 /**
- * Files of other writers, kept in fixtures/parquet with twins that say what is in them: INT96, both versions of pages,
- * every codec and encoding, decimals, dictionaries, units and zones. Read right, or refused by a code; never read wrong.
+ * Files of other writers, kept in fixtures/parquet and fixtures/arrow with twins that say what is in them: INT96, both versions
+ * of pages, every codec and encoding, decimals, dictionaries, units and zones. Read right, or refused by a code; never wrong.
  */
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { TimeUnit } from '../../src/model/columns.ts'
 import type { InputColumn } from '../../src/model/plan.ts'
+import { openSpine } from '../../src/offline/spine.ts'
+import { createArrowSource } from '../../src/source/arrow.ts'
 import { createParquetSource } from '../../src/source/parquet.ts'
-import { type Cell, codeOf, input, readAll } from './support.ts'
+import { type Cell, codeOf, input, readAll, thrown } from './support.ts'
 
-const FOLDER = 'fixtures/parquet'
+const FOLDERS = ['fixtures/parquet', 'fixtures/arrow']
 
 interface TwinColumn {
   readonly name: string
@@ -34,19 +36,36 @@ function cellOf(type: InputColumn['type'], cell: TwinColumn['cells'][number]): C
   return type === 'float64' ? Number(cell) : BigInt(cell)
 }
 
-const twins = readdirSync(FOLDER)
-  .filter((name) => name.endsWith('.json'))
-  .map((name) => JSON.parse(readFileSync(join(FOLDER, name), 'utf8')) as Twin)
-const cases = twins.flatMap((twin) => Object.entries(twin.files).map(([file, writer]) => ({ file, writer, twin })))
+const cases = FOLDERS.flatMap((folder) =>
+  readdirSync(folder)
+    .filter((name) => name.endsWith('.json'))
+    .map((name) => JSON.parse(readFileSync(join(folder, name), 'utf8')) as Twin)
+    .flatMap((twin) =>
+      Object.entries(twin.files).map(([name, writer]) => ({ file: join(folder, name), writer, twin })),
+    ),
+)
 
 function read(file: string, inputs: readonly InputColumn[], batchRows?: number) {
-  return readAll(createParquetSource({ log: 'golden', paths: [join(FOLDER, file)], inputs, batchRows }).read(0))
+  const create = file.endsWith('.parquet') ? createParquetSource : createArrowSource
+  return readAll(create({ log: 'golden', paths: [file], inputs, batchRows }).read(0))
 }
 
 it('has a twin for every file', () => {
-  const files = readdirSync(FOLDER).filter((name) => name.endsWith('.parquet'))
-  expect(cases.map(({ file }) => file).sort()).toEqual(files.sort())
-  expect(files.length).toBeGreaterThan(15)
+  const files = FOLDERS.flatMap((folder) => readdirSync(folder).map((name) => join(folder, name)))
+  const told = files.filter((name) => !/json$|refused-/.test(name))
+  expect(cases.map(({ file }) => file).sort()).toEqual(told.sort())
+  expect(told.length).toBeGreaterThan(20)
+})
+
+it.each(['lz4', 'zstd'])('says of compressed record batches that they are (%s)', async (codec) => {
+  const error = await thrown(() => read(`fixtures/arrow/refused-${codec}.feather`, [input('n', 'int64')]))
+  expect([error.code, error.message]).toEqual([
+    'SOURCE_CORRUPT',
+    expect.stringMatching(/refused-\w+\.feather: its record batches are compressed.*: write them uncompressed/),
+  ])
+  // As a spine, too, whose columns are known before it is read.
+  const spine = await openSpine([`fixtures/arrow/refused-${codec}.feather`])
+  expect(spine.fields).toMatchObject([{ name: 'n', physical: 'int64' }])
 })
 
 describe.each(cases)('$file ($writer)', ({ file, twin: { rows, columns, refused } }) => {
