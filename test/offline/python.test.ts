@@ -90,7 +90,7 @@ function drawLog(count: number): StreamMessage[] {
   })
 }
 
-describe.skipIf(whyNoPython() !== undefined)('pyarrow and Polars', () => {
+describe.skipIf((await whyNoPython()) !== undefined)('pyarrow and Polars', () => {
   it.each([
     { compression: 'zstd', isPlain: false },
     { compression: 'snappy', isPlain: false },

@@ -2,11 +2,13 @@
  * Python with pyarrow and Polars, for a second and a third opinion on files: an environment of its own in `.cache`, made
  * once. Wheels only, so that nothing is compiled; where there is no Python, or no wheels for it, the reason is told.
  */
-import { execFileSync } from 'node:child_process'
+import { execFile, execFileSync } from 'node:child_process'
 import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
+import { promisify } from 'node:util'
 
 const PACKAGES = ['pyarrow==26.0.1', 'polars==2.1.0']
+const PIP_FLAGS = ['--disable-pip-version-check', '--only-binary=:all:']
 const ROOT = path.resolve(import.meta.dirname, '../..')
 const FOLDER = path.join(ROOT, '.cache/python', PACKAGES.join('-').replaceAll('==', '-'))
 const PYTHON = path.join(FOLDER, process.platform === 'win32' ? 'Scripts/python.exe' : 'bin/python')
@@ -16,28 +18,27 @@ const READY = path.join(FOLDER, 'ready')
 const INSTALL_MS = 240_000
 
 /** Why there is no such Python; undefined where there is. The first call may take half a minute. */
-export function whyNoPython(): string | undefined {
+export async function whyNoPython(): Promise<string | undefined> {
   if (existsSync(READY)) return undefined
   try {
     rmSync(FOLDER, { recursive: true, force: true })
     mkdirSync(path.dirname(FOLDER), { recursive: true })
-    run('python3', ['-m', 'venv', FOLDER])
-    run(PYTHON, ['-m', 'pip', 'install', '-q', '--disable-pip-version-check', '--only-binary=:all:', ...PACKAGES])
-    run(PYTHON, ['-c', 'import pyarrow.parquet, pyarrow.feather, pyarrow.dataset, polars'])
+    await run('python3', ['-m', 'venv', FOLDER])
+    await run(PYTHON, ['-m', 'pip', 'install', '-q', '--retries=1', ...PIP_FLAGS, ...PACKAGES])
+    await run(PYTHON, ['-c', 'import pyarrow.parquet, pyarrow.feather, pyarrow.dataset, polars'])
     writeFileSync(READY, '')
     return undefined
   } catch (error) {
-    const { code, stderr, message } = error as NodeJS.ErrnoException & { readonly stderr?: Buffer }
-    const cause =
-      code === 'ENOENT' ? 'python3 is not installed' : (stderr?.toString().trim().split('\n').at(-1) ?? message)
+    const { code, stderr, message } = error as NodeJS.ErrnoException & { readonly stderr?: string }
+    const cause = code === 'ENOENT' ? 'python3 is not installed' : stderr?.trim().split('\n').at(-1) || message
     const why = `no Python with ${PACKAGES.join(' and ')}: ${cause}`
     console.warn(`SKIPPED: files are not shown to pyarrow and Polars, there is ${why}`)
     return why
   }
 }
 
-function run(command: string, args: readonly string[]): void {
-  execFileSync(command, args, { stdio: ['ignore', 'pipe', 'pipe'], timeout: INSTALL_MS })
+function run(command: string, args: readonly string[]): Promise<unknown> {
+  return promisify(execFile)(command, args, { timeout: INSTALL_MS })
 }
 
 /** Runs a script with a JSON value on its standard input; what it prints, read as JSON. */
