@@ -4,7 +4,9 @@
  */
 import { basename } from 'node:path'
 import { TilefoldError } from '../model/errors.ts'
-import type { Plan } from '../model/plan.ts'
+import type { InputColumn, Plan } from '../model/plan.ts'
+import type { Spine } from '../offline/spine.ts'
+import { askedState } from '../offline/spine-plan.ts'
 import { matchInputs } from '../source/match.ts'
 import { describeParquet } from '../source/parquet.ts'
 import { type EventFiles, inputsOf, openEventFiles } from './event-files.ts'
@@ -13,6 +15,25 @@ import { sampleTimes, timeInput } from './times.ts'
 export const ANY_TIMES_OPTION = {
   flags: '--any-times',
   about: 'take event times as they are, though they look like another unit than declared',
+}
+
+/** The same of a spine's instants: asked in another unit than meant, each row would be answered as of 1970. Throws COLUMN_TYPE. */
+export async function checkSpineTimes(spine: Spine, time: string): Promise<void> {
+  const [input] = askedState([], time).inputs
+  for await (const { columns, length } of spine.read([input!])) {
+    const suspicion = sampleTimes(columns[0]!, input!, 'parquet', length)?.suspicion
+    if (suspicion !== undefined) throw otherUnit(input!, spine.name, suspicion)
+    break
+  }
+}
+
+function otherUnit(input: InputColumn, where: string, suspicion: string): TilefoldError {
+  const declared = input.unit ?? 'ms'
+  return new TilefoldError(
+    'COLUMN_TYPE',
+    `cannot read column ${JSON.stringify(input.name)} of ${where} as timestamp[${declared}]: ${suspicion} --any-times takes them as they are`,
+    { where, column: input.name, declared },
+  )
 }
 
 /** Throws SOURCE_NOT_FOUND, SOURCE_CORRUPT, COLUMN_MISSING, COLUMN_TYPE. */
@@ -29,12 +50,7 @@ export async function checkEventFiles(files: EventFiles, plans: readonly Plan[],
         const input = timeInput(plan)
         const column = batch.columns.find((each) => each.name === input.name)!
         const suspicion = sampleTimes(column, input, format, batch.length)?.suspicion
-        if (suspicion === undefined) continue
-        throw new TilefoldError(
-          'COLUMN_TYPE',
-          `cannot read column ${JSON.stringify(input.name)} of ${basename(path)} as timestamp[${input.unit ?? 'ms'}]: ${suspicion} --any-times takes them as they are`,
-          { where: basename(path), column: input.name, declared: input.unit ?? 'ms' },
-        )
+        if (suspicion !== undefined) throw otherUnit(input, basename(path), suspicion)
       }
       break
     }

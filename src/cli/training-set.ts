@@ -16,7 +16,7 @@ import { outputFormat, writeTrainingSet } from '../offline/training-output.ts'
 import type { Source } from '../source/port.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
 import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
-import { ANY_TIMES_OPTION, checkEventFiles } from './preflight.ts'
+import { ANY_TIMES_OPTION, checkEventFiles, checkSpineTimes } from './preflight.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
@@ -31,8 +31,9 @@ export const trainingSetCommand: Command = {
   description: `Adds features to the rows of a spine, each as of its row's instant: the value that a request for that instant
 would have been answered from the events before it, bit for bit. No store is needed and none is touched. The spine's
 columns and its order are kept; features come behind them as view__feature. An event at exactly the instant is not seen.
-Which events count (duplicate, late, filtered, rejected) is decided in the order of the files, as live. Instants without a
-zone are UTC; plain integers are milliseconds. Rows whose key is null or whose instant is null or out of range get nulls,
+Which events count (duplicate, late, filtered, rejected) is decided in the order of the files, as live. Instants may be of any
+unit, without a zone they are UTC, a date is its first moment; plain integers are milliseconds. Text is no instant. Several
+files of a spine have the same columns, of the same types. Rows whose key is null or whose instant is null or out of range get nulls,
 and are counted; an entity without events before the instant gets what it would be served: counts of 0, defaults, nulls.
 
 With --as-served the features are those that were served: the log of answers says from which positions of the topics an answer
@@ -131,6 +132,7 @@ async function run(call: Call): Promise<number> {
   const startMs = terminal.clock()
   try {
     const training = trainingSet(options)
+    if (flags.anyTimes !== true) await checkSpineTimes(spine, options.time ?? SPINE_TIME)
     const bytes = await writeTrainingSet(out, training.read(), metadata)
     const leakage = flags.checkLeakage === true ? await checkLeakage(leakageOptions(options, flags)) : undefined
     progress.stop()

@@ -3,6 +3,7 @@ import { parentPort, workerData } from 'node:worker_threads'
 import { coreOf } from '../engine/module.ts'
 import { unpackBatch } from '../engine/pack.ts'
 import { TilefoldError } from '../model/errors.ts'
+import type { Store } from '../store/port.ts'
 import { Ingest } from './ingest.ts'
 import { type Answer, type IngestStatus, postError, type Request } from './messages.ts'
 import { Pace } from './pace.ts'
@@ -12,8 +13,9 @@ import { openThreadStore } from './thread-store.ts'
 const port = parentPort!
 const data = workerData as WorkerData
 const core = coreOf(data.module)
-const store = await openThreadStore(data.address, data.guard)
 const pace = data.pace && new Pace(data.pace)
+/** Opened when it is first needed: what is wrong with it is then an answer with a code. */
+let store: Promise<Store> | undefined
 const ingests = new Map<number, Ingest>()
 
 port.on('message', async (request: Request) => {
@@ -29,13 +31,15 @@ port.on('message', async (request: Request) => {
 
 async function perform(request: Request): Promise<IngestStatus | undefined> {
   if (request.op === 'stop') {
-    await store.close()
+    await (await store?.catch(() => undefined))?.close()
     return undefined
   }
   if (request.op === 'open') {
     const onSide = (side: Extract<Answer, { side: unknown }>['side']) => port.postMessage({ side } satisfies Answer)
     const { spec, nonce } = request
-    const ingest = await Ingest.open(spec, { store, core, clock: Date.now, nonce, onSide, ...(pace && { pace }) })
+    store ??= openThreadStore(data.address, data.guard)
+    const own = { store: await store, core, clock: Date.now, nonce, onSide, ...(pace && { pace }) }
+    const ingest = await Ingest.open(spec, own)
     ingests.set(request.handle, ingest)
     return statusOf(ingest)
   }

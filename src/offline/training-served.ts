@@ -25,7 +25,7 @@ import { answersOfLayouts } from './served-lanes.ts'
 import { VisiblePositions } from './served-ledger.ts'
 import { type AskedRow, matchServed } from './served-match.ts'
 import { questionsOf, type SpineQuestions } from './served-spine.ts'
-import { keptInput, type Spine } from './spine.ts'
+import { keptColumn, keptInputs, type Spine } from './spine.ts'
 import { featureOf } from './spine-plan.ts'
 import { type AskedView, checkNames, SPINE_TIME, type TrainingProgress, uniqueInputs } from './training.ts'
 import { featureColumnName, featureInput } from './training-columns.ts'
@@ -132,7 +132,7 @@ export class ServedTrainingSet {
       const questions = questionsOf(spine, plan, time, servedLog !== undefined)
       return { plan, questions, counts: newCounts() }
     })
-    this.#kept = spine.fields.map((field) => keptInput(field, spine.name))
+    this.#kept = keptInputs(spine, uniqueInputs(this.#asked.flatMap(({ questions }) => questions.inputs)))
     this.#added = uniqueInputs(this.#asked.flatMap(addedInputs)).filter(
       ({ name }) => !this.#kept.some((kept) => kept.name === name),
     )
@@ -194,7 +194,7 @@ export class ServedTrainingSet {
       this.#options.signal?.throwIfAborted()
       const cells = views.map((rows) => rows.slice(from, from + batch.length))
       from += batch.length
-      const kept = this.#kept.map((input) => batch.columns.find((column) => column.name === input.name)!)
+      const kept = this.#kept.map((input) => keptColumn(input, batch))
       const columns = [...kept, ...this.#addedColumns(cells, batch.length), ...this.#featureColumns(cells)]
       yield { length: batch.length, columns, positions: this.#rows }
       this.#rows += batch.length

@@ -29,7 +29,7 @@ import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { matchInputs } from '../source/match.ts'
 import type { Source } from '../source/port.ts'
-import { keptInput, type Spine } from './spine.ts'
+import { keptColumn, keptInputs, type Spine } from './spine.ts'
 import { askedState, narrowPlan } from './spine-plan.ts'
 import { featureColumnName, featureColumns, type PlacedAnswers } from './training-columns.ts'
 import { type BlockFile, SpillFolder } from './training-spill.ts'
@@ -157,7 +157,7 @@ export class TrainingSet {
       }
     })
     this.#seats = [...seats.values()]
-    this.#kept = spine.fields.map((field) => keptInput(field, spine.name))
+    this.#kept = keptInputs(spine, uniqueInputs(this.#seats.flatMap((seat) => seat.inputs)))
     const features = this.#asked.flatMap(({ plan }) => plan.features.map((each) => featureColumnName(plan.view, each)))
     checkNames([...this.#kept.map(({ name }) => name), ...features])
   }
@@ -267,7 +267,7 @@ export class TrainingSet {
         for (const part of parts) this.#count(asked, rows.get(asked.seat)!, part)
         features.push(...featureColumns(asked.plan, batch.length, parts))
       }
-      const kept = this.#kept.map((input) => batch.columns.find((column) => column.name === input.name)!)
+      const kept = this.#kept.map((input) => keptColumn(input, batch))
       yield { length: batch.length, columns: [...kept, ...features], positions: this.#rows }
       this.#rows += batch.length
       this.#tell('rows', this.#rows, spine.rowsTotal)

@@ -91,6 +91,20 @@ export function createArrowSource(options: ArrowOptions): Source {
   }
 }
 
+/** The columns of a file as a definition may name them. Throws SOURCE_NOT_FOUND, SOURCE_CORRUPT. */
+export async function describeArrow(file: string): Promise<readonly SourceField[]> {
+  const handle = await openFile(file)
+  try {
+    const { value } = await fileMessages(handle, () => true).next()
+    if (typeof value === 'boolean' || value?.kind !== 'schema') throw new RangeError('it has no schema')
+    return readSchemaFields(value.bytes!)
+  } catch (error) {
+    throw corrupt(file, error)
+  } finally {
+    await handle.close()
+  }
+}
+
 /** An IPC stream from elsewhere (standard input, a response): any chunks of bytes. Errors name it `name`. */
 export async function* readArrowStream(
   chunks: AsyncIterable<Uint8Array>,

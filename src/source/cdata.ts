@@ -9,6 +9,7 @@
  */
 import { CELL_BYTES, type Column } from '../model/columns.ts'
 import type { InputColumn } from '../model/plan.ts'
+import { INT96_BYTES, toMicros } from './int96.ts'
 import { nullColumn, type SourceField } from './match.ts'
 
 const LENGTH = 0
@@ -23,6 +24,8 @@ export interface WantedColumn {
   readonly child: number
   readonly input: InputColumn
   readonly field: SourceField
+  /** Its cells are 12 bytes and become microseconds. */
+  readonly isInt96?: boolean
 }
 
 interface Part {
@@ -41,7 +44,7 @@ interface Planned {
   readonly textStart: number
 }
 
-/** The columns of the struct array at `address`, in the order wanted, in a buffer of `allocate`'s. */
+/** The columns of the struct array at `address`, in the order wanted, in a buffer of `allocate`'s. Throws RangeError. */
 export function copyColumns(
   memory: ArrayBuffer,
   address: number,
@@ -96,7 +99,7 @@ function planColumn(
   if (physical === 'bool')
     return { wanted, bitOffset, validity, values: part(values + (first >> 3), bitmapBytes), textStart: 0 }
   if (physical !== 'utf8') {
-    const width = CELL_BYTES[physical]
+    const width = wanted.isInt96 ? INT96_BYTES : CELL_BYTES[physical]
     return { wanted, bitOffset, validity, values: part(values + first * width, length * width), textStart: 0 }
   }
   const offsets = part(values + first * 4, (length + 1) * 4)
@@ -107,15 +110,18 @@ function planColumn(
 }
 
 function takeColumn(plan: Planned, length: number, take: (part: Part) => Uint8Array): Column {
-  const { input, field } = plan.wanted
+  const { input, field, isInt96 } = plan.wanted
   if (plan.values === undefined || field.physical === undefined || field.physical === 'null')
     return nullColumn(input, length)
+  const values = take(plan.values)
+  const validity = plan.validity && take(plan.validity)
+  const { bitOffset } = plan
   const column = {
     name: input.name,
     type: field.physical,
-    values: take(plan.values),
-    validity: plan.validity && take(plan.validity),
-    bitOffset: plan.bitOffset,
+    values: isInt96 ? toMicros(values, length, validity, bitOffset) : values,
+    validity,
+    bitOffset,
   }
   if (plan.offsets === undefined) return { ...column, unit: field.unit, scale: field.scale }
   const bytes = take(plan.offsets)

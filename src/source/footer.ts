@@ -12,6 +12,7 @@
  * or dictionary text; without it the decoder gives each Parquet type its one plain Arrow form.
  */
 import { TilefoldError } from '../model/errors.ts'
+import { FIXED_BYTES, fixedElement, INT96 } from './int96.ts'
 import {
   THRIFT_BINARY,
   THRIFT_I32,
@@ -40,7 +41,7 @@ export interface FooterField {
   readonly chunk: number | undefined
   /** Its physical type, by Parquet's number. */
   readonly type: number | undefined
-  /** Its schema element as it stands in the file. */
+  /** Its schema element as it stands in the file; of an INT96 column, that of 12 bytes each (int96.ts). */
   readonly element: Uint8Array
 }
 
@@ -173,7 +174,7 @@ export function cutRowGroup(
     const start = at
     at += bytes.length
     const meta = new ThriftWriter()
-      .i32(1, chunk.type)
+      .i32(1, chunk.type === INT96 ? FIXED_BYTES : chunk.type)
       .integers(2, chunk.encodings)
       .binaries(3, chunk.path)
       .i32(4, chunk.codec)
@@ -211,22 +212,23 @@ export function cutRowGroup(
 /** Schema elements stand in depth-first order; the root's children are the columns. */
 function readSchema(reader: ThriftReader, list: ThriftField, bytes: Uint8Array): readonly FooterField[] {
   const size = listSize(reader, list, THRIFT_STRUCT)
-  const elements: { name: string; children: number; type?: number; repeated: boolean; bytes: Uint8Array }[] = []
+  const elements: { name: string; children: number; type?: number; repetition: number; bytes: Uint8Array }[] = []
   for (let i = 0; i < size; i++) {
     const start = reader.at
     let name: string | undefined
     let children = 0
     let elementType: number | undefined
-    let repeated = false
+    let repetition = 0
     reader.fields((field) => {
       if (field.id === 1) elementType = natural(reader, field, THRIFT_I32)
-      else if (field.id === 3) repeated = reader.integer() === REPEATED
+      else if (field.id === 3) repetition = natural(reader, field, THRIFT_I32)
       else if (field.id === 4) name = Buffer.from(binary(reader, field)).toString('utf8')
       else if (field.id === 5) children = natural(reader, field, THRIFT_I32)
       else reader.skip(field.type)
     })
     if (name === undefined) throw new RangeError(`schema element ${i} has no name`)
-    elements.push({ name, children, type: elementType, repeated, bytes: bytes.subarray(start, reader.at) })
+    const own = elementType === INT96 ? fixedElement(name, repetition) : bytes.subarray(start, reader.at)
+    elements.push({ name, children, type: elementType, repetition, bytes: own })
   }
 
   const fields: FooterField[] = []
@@ -236,7 +238,7 @@ function readSchema(reader: ThriftReader, list: ThriftField, bytes: Uint8Array):
   for (let column = 0; column < columns; column++) {
     const top = elements[at]
     if (top === undefined) throw new RangeError(`the schema names ${columns} columns, it has ${column}`)
-    const flat = top.type !== undefined && top.children === 0 && !top.repeated
+    const flat = top.type !== undefined && top.children === 0 && top.repetition !== REPEATED
     fields.push({ name: top.name, chunk: flat ? chunk : undefined, type: top.type, element: top.bytes })
     // Walk over the column's own elements; each leaf among them owns one chunk.
     for (let pending = 1; pending > 0; at++) {

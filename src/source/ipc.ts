@@ -52,9 +52,11 @@ export async function* fileMessages(handle: FileHandle, skips: Skips): Messages 
       yield message
     }
   }
-  const end = Math.max(MAGIC_BYTES, ...summary.batches.map(({ offset, bytes }) => offset + bytes))
+  // Some writers put dictionaries behind the record batches.
+  const ends = [...summary.batches, ...summary.dictionaries].map(({ offset, bytes }) => offset + bytes)
+  const end = ends.reduce((a, b) => Math.max(a, b), MAGIC_BYTES)
   if (dataBytes - end > PADDING_BYTES_MAX) {
-    throw new RangeError(`${dataBytes - end} bytes behind its last record batch are not in its footer`)
+    throw new RangeError(`${dataBytes - end} bytes behind its last message are not in its footer`)
   }
   return true
 }

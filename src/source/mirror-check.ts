@@ -1,5 +1,6 @@
 /** Do the files of a mirrored partition agree with its manifest, and which of them does a replay need? */
-import { promises as fs } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { createReadStream, promises as fs } from 'node:fs'
 import path from 'node:path'
 import { TilefoldError } from '../model/errors.ts'
 import type { StatePlan } from '../model/plan.ts'
@@ -45,6 +46,25 @@ async function locate(dir: string, { file, temp, bytes }: MirrorFile, isLast: bo
     return at
   }
   throw invalid(`${path.join(dir, file)} is missing`, { file })
+}
+
+/**
+ * Is it byte for byte what was written? Flipped bits in a page of numbers decode to other numbers without a fault, and a
+ * replay would store them. Throws MIRROR_INVALID.
+ */
+export async function checkContent(
+  { entry: { file, sha256 }, path: at }: FoundFile,
+  signal?: AbortSignal,
+): Promise<void> {
+  const hash = createHash('sha256')
+  try {
+    for await (const bytes of createReadStream(at, { highWaterMark: 1 << 20, signal })) hash.update(bytes)
+  } catch (error) {
+    signal?.throwIfAborted()
+    throw invalid(`${at}: ${(error as Error).message}`, { file })
+  }
+  const got = hash.digest('hex')
+  if (got !== sha256) throw invalid(`${at} has changed; got SHA-256 ${got}, expected ${sha256}`, { file })
 }
 
 async function checkStrangers(dir: string, topic: string, partition: number, known: ReadonlySet<string>) {

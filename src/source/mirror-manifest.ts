@@ -135,14 +135,50 @@ export async function readEntry(dir: string, topic: string, partition: number, n
   } catch (error) {
     throw invalid(`${file}: ${(error as Error).message}`)
   }
-  const { format, kind } = entry
+  const { format, kind } = entry ?? {}
   if (format !== 1 || (kind !== 'file' && kind !== 'claim')) {
     throw invalid(`${file} is of another version; got format ${format}, kind ${kind}, expected format 1`)
   }
   if (entry.number !== number || entry.topic !== topic || entry.partition !== partition) {
     throw invalid(`${file} belongs elsewhere; got entry ${entry.number} of ${entry.topic}.${entry.partition}`)
   }
+  const fault = kind === 'file' ? faultOf(entry) : undefined
+  if (fault !== undefined) throw invalid(`${file} is no entry of a file: ${fault} is not what it should be`)
   return entry
+}
+
+const isWhole = (value: unknown) => Number.isSafeInteger(value) && (value as number) >= 0
+const isObject = (value: unknown) => typeof value === 'object' && value !== null && !Array.isArray(value)
+/** A path below `folder`, without a way out of it. */
+const isBelow = (folder: string) => (value: unknown) =>
+  typeof value === 'string' && path.normalize(value) === value && value.startsWith(folder + path.sep)
+
+const ENTRY_SHAPE: Readonly<Record<string, (value: unknown) => boolean>> = {
+  file: isBelow('events'),
+  temp: isBelow(TEMP_FOLDER),
+  bytes: isWhole,
+  sha256: (value) => typeof value === 'string',
+  facts: isObject,
+}
+const FACTS_SHAPE: typeof ENTRY_SHAPE = {
+  start: isWhole,
+  end: isWhole,
+  rows: isWhole,
+  failed: isWhole,
+  clocks: isObject,
+  endClocks: isObject,
+  hashes: Array.isArray,
+  inputs: Array.isArray,
+}
+
+/** The first field of a file's entry that is not what it should be. */
+function faultOf(entry: MirrorEntry): string | undefined {
+  const oddOf = (shape: typeof ENTRY_SHAPE, value: object) =>
+    Object.keys(shape).find((name) => !shape[name]!((value as Record<string, unknown>)[name]))
+  const odd = oddOf(ENTRY_SHAPE, entry)
+  if (odd !== undefined) return odd
+  const fact = oddOf(FACTS_SHAPE, (entry as MirrorFile).facts)
+  return fact === undefined ? undefined : `facts.${fact}`
 }
 
 /** The files of a partition in log order, each right behind the one before. Throws MIRROR_INVALID. */

@@ -2,7 +2,7 @@
  * A mirrored partition as an input log: what its topic would have given, from files.
  *
  *   manifest → files in log order → row groups → columns, positions = offsets, record times ─┬─> batches
- *                                     └─ rows without columns → decoded again for these inputs ┘
+ *              byte for byte as written └─ rows without columns → decoded again for these inputs ┘
  *
  * Mirror and topic are interchangeable: rows come in log order with the offsets and record times that the log gave them,
  * records that cannot be decoded are rejected here as they are there, and a batch that ends with a record whose hash is
@@ -15,7 +15,7 @@ import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
 import { createJsonDecoder, type JsonDecoder } from './json-messages.ts'
-import { checkMirror, type FoundFile, filesBetween } from './mirror-check.ts'
+import { checkContent, checkMirror, type FoundFile, filesBetween } from './mirror-check.ts'
 import type { DeclaredColumn, MirrorFacts } from './mirror-manifest.ts'
 import { listRowGroups, readRowGroups } from './parquet.ts'
 import type { Source, SourceBatch, SourceOptions } from './port.ts'
@@ -73,6 +73,7 @@ export async function* readMirror(
   let rowsDone = 0
   for (const file of wanted) {
     const { facts } = file.entry
+    await checkContent(file, signal)
     const hashes = new Map(facts.hashes)
     const own = { ...options, inputs: [...columnsOf(file, inputs), ...OWN], bytes: BYTES }
     for await (const { batch, origin } of readRowGroups(await listRowGroups([file.path]), own, 0, signal)) {

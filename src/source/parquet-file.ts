@@ -79,7 +79,7 @@ export class ParquetFile {
     for (const [index, chunk] of chunks.entries()) {
       const bytes = await readBytes(this.handle, chunk.start, chunk.bytes, this.name)
       try {
-        checkPages(bytes, chunk.values)
+        checkPages(bytes, chunk.values, chunk.codec)
       } catch (error) {
         if (!(error instanceof RangeError)) throw error
         throw this.corrupt(rowGroup, `column ${JSON.stringify(needed[index]!.name)}, ${error.message}`, error)

@@ -13,6 +13,7 @@ import { readSchemaFields } from './arrow.ts'
 import { copyColumns, type WantedColumn } from './cdata.ts'
 import { listFiles } from './files.ts'
 import { cutRowGroup, type Footer, type FooterField } from './footer.ts'
+import { INT96 } from './int96.ts'
 import { matchInputs, type SourceField } from './match.ts'
 import { type LoadedRowGroup, ParquetFile, type RowGroup } from './parquet-file.ts'
 import type { Compression } from './parquet-writer.ts'
@@ -165,11 +166,10 @@ class ParquetReader {
     const fields = [...decoded, ...others]
     const matched = matchInputs(inputs, fields, path.basename(file.name))
     this.needed = named
-    this.wanted = inputs.map((input, index) => ({
-      child: named.findIndex((field) => field.name === input.name),
-      input,
-      field: matched[index]!,
-    }))
+    this.wanted = inputs.map((input, index) => {
+      const child = named.findIndex((field) => field.name === input.name)
+      return { child, input, field: matched[index]!, isInt96: named[child]!.type === INT96 }
+    })
   }
 
   load(group: RowGroup): Promise<LoadedRowGroup> {
@@ -209,12 +209,21 @@ class ParquetReader {
         if (found !== limit)
           throw this.file.corrupt(rowGroup, `got ${done + found} rows, expected ${rows} as the footer says`)
         for (let batch = batches.shift(); batch !== undefined; batch = batches.shift()) {
-          yield takeBatch(decoder, batch, this.wanted, allocate)
+          yield this.take(decoder, batch, rowGroup, allocate)
         }
       } finally {
         for (const batch of batches) batch.free()
       }
       done += limit
+    }
+  }
+
+  private take(decoder: Decoder, batch: RecordBatch, rowGroup: number, allocate: Allocate) {
+    try {
+      return takeBatch(decoder, batch, this.wanted, allocate)
+    } catch (error) {
+      if (!(error instanceof RangeError)) throw error
+      throw this.file.corrupt(rowGroup, error.message, error)
     }
   }
 }
@@ -295,6 +304,7 @@ function takeBatch(decoder: Decoder, batch: RecordBatch, wanted: readonly Wanted
 function decodeField(footer: Footer, field: FooterField): SourceField {
   const { name } = field
   if (field.chunk === undefined) return { name, sourceType: 'a nested or repeated column', physical: undefined }
+  if (field.type === INT96) return { name, sourceType: 'INT96', physical: 'int64', unit: 'us' }
   try {
     const schema = loadDecoder().readSchema(cutRowGroup(footer, [field], 0, []))
     const described = readSchemaFields(schema.intoIPCStream())[0]

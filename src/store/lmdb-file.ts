@@ -8,7 +8,8 @@
  *   | page no |   | flags| bounds  | magic u32 | version u32| page size u32| root, free list| root, main tree| txn id|
  *   +---------+---+------+---------+-----------+------------+--------------+----------------+----------------+-------+
  */
-import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync } from 'node:fs'
+import { closeSync, existsSync, fstatSync, ftruncateSync, openSync, readSync, statfsSync, statSync } from 'node:fs'
+import { join } from 'node:path'
 import { TilefoldError } from '../model/errors.ts'
 
 const META_BYTES = 160
@@ -16,6 +17,26 @@ const MAGIC = 0xbeefc0de
 /** More free pages than this at the end of a file that lacks them: somebody cut it. One write never makes as many. */
 const TAIL_BYTES_MAX = 256 << 20
 const NO_PAGE = 2n ** 64n - 1n
+
+/** The files of a new environment, and its first records. */
+const ROOM_BYTES = 256 << 10
+
+/**
+ * Throws STORE_UNAVAILABLE where a new environment would not fit. LMDB maps its lock file before that has blocks, and touching
+ * one that the disk has no room for is a signal that ends the process.
+ */
+export function checkRoom(folder: string): void {
+  const isThere = (name: string) => (statSync(join(folder, name), { throwIfNoEntry: false })?.size ?? 0) > 0
+  if (isThere('data.mdb') && isThere('lock.mdb')) return
+  const { bavail, bsize, blocks } = statfsSync(folder)
+  // Some file systems don't say how large they are.
+  if (blocks === 0 || bavail * bsize >= ROOM_BYTES) return
+  throw new TilefoldError(
+    'STORE_UNAVAILABLE',
+    `cannot open store ${folder}: there is no room for a new one; ${bavail * bsize} bytes are free there, expected at least ${ROOM_BYTES}`,
+    { path: folder },
+  )
+}
 
 /** Throws STORE_FORMAT where the file cannot be an LMDB data file that is all there. A missing or empty file is new. */
 export function checkDataFile(path: string): void {

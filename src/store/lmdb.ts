@@ -24,7 +24,7 @@ import { TilefoldError } from '../model/errors.ts'
 import { guardWrite, type WriteGuard } from './guard.ts'
 import type { Environment } from './lmdb-environment.ts'
 import { coded } from './lmdb-error.ts'
-import { checkDataFile } from './lmdb-file.ts'
+import { checkDataFile, checkRoom } from './lmdb-file.ts'
 import {
   endOf,
   type LaneKeys,
@@ -128,11 +128,13 @@ export class LmdbStore implements SweptStore {
     const opened: Environment[] = []
     try {
       mkdirSync(gatePath, { recursive: true })
+      checkRoom(gatePath)
       checkDataFile(join(gatePath, 'data.mdb'))
       const gate = guardWrite(this.#guard, () => openEnvironment(gatePath, 1 << 20))
       opened.push(gate)
       this.#gate = gate
       this.#db = this.#enterGate(() => {
+        checkRoom(this.#path)
         checkDataFile(dataPath)
         return openEnvironment(this.#path, options.mapSizeBytes ?? 2 ** 30)
       })

@@ -1,5 +1,6 @@
 /** The mirror over scripted logs: what is in its files, and that a replay of them is a replay of the topic. */
 import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { asyncBufferFromFile, parquetMetadataAsync } from 'hyparquet'
 import { beforeAll, describe, expect, it } from 'vitest'
@@ -7,9 +8,9 @@ import type { Plan } from '../../src/model/plan.ts'
 import { NO_WORKER_METRICS, type WorkerMetrics } from '../../src/observe/port.ts'
 import { mirrorColumns } from '../../src/offline/mirror-columns.ts'
 import { createMirrorSource, readMirror } from '../../src/source/mirror.ts'
-import { checkMirror, replayStart } from '../../src/source/mirror-check.ts'
+import { checkMirror, type FoundFile, replayStart } from '../../src/source/mirror-check.ts'
 import { listMirror, type MirrorFacts } from '../../src/source/mirror-manifest.ts'
-import { codeOf, duck, input, readAll } from '../source/support.ts'
+import { codeOf, duck, input, readAll, thrown } from '../source/support.ts'
 import { paymentsView, START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
 import {
@@ -177,6 +178,43 @@ describe('a mirror', () => {
     expect(reasons).toContain('tombstone')
   })
 
+  it.each(['snappy', 'none'] as const)('is read by parquetjs-lite in the plain profile (%s)', async (compression) => {
+    const log = drawLog(seededRandom(SEED), 300)
+    const dir = await mirrored([log], { style: { compression, isPlain: true } })
+    const lite = createRequire(import.meta.url)('parquetjs-lite') as {
+      ParquetReader: {
+        openFile(path: string): Promise<{
+          getCursor(): { next(): Promise<Record<string, unknown> | null> }
+          close(): Promise<void>
+        }>
+      }
+    }
+    const rows: Record<string, unknown>[] = []
+    for (const { path } of await checkMirror(dir, 'payments', 0)) {
+      const reader = await lite.ParquetReader.openFile(path)
+      const cursor = reader.getCursor()
+      for (let row = await cursor.next(); row; row = await cursor.next()) rows.push(row)
+      await reader.close()
+    }
+    expect(rows.map((row) => `${row._topic} ${row._partition} ${row._offset} ${row._record_ts}`)).toEqual(
+      log.map(({ offset, timestamp }) => `payments 0 ${offset} ${timestamp}`),
+    )
+    // Its bytes and text are one to it.
+    const hexOf = (cell: unknown) => (cell == null ? null : Buffer.from(cell as string).toString('hex'))
+    expect(rows.map((row) => hexOf(row._key))).toEqual(log.map(({ key }) => key?.toString('hex') ?? null))
+    for (const [i, row] of rows.entries()) {
+      const value = log[i]!.value
+      const event = isRow(value) ? (JSON.parse(value!.toString()) as Record<string, unknown>) : {}
+      expect([row.card ?? null, row.amount ?? null, row.at == null ? null : Number(row.at)]).toEqual([
+        event.card ?? null,
+        event.amount ?? null,
+        event.at ?? null,
+      ])
+      expect(row._error == null, `${row._offset}`).toBe(isRow(value))
+      expect(hexOf(row._value)).toBe(isRow(value) ? null : (value?.toString('hex') ?? null))
+    }
+  })
+
   it('keeps every payload if asked, so that other columns can be had from it', async () => {
     const log = drawLog(seededRandom(SEED), 300)
     const dir = await mirrored([log], { keepsValues: true })
@@ -272,6 +310,29 @@ describe('a mirror', () => {
       expect(await codeOf(() => readAll(readMirror({ ...options, partition: 4 })))).toBe('SOURCE_NOT_FOUND')
     })
 
+    it('notices any bit of a file that is not the one that was written', async () => {
+      const log = drawLog(seededRandom(SEED), 200)
+      const random = seededRandom(SEED + 9)
+      for (const compression of ['zstd', 'none'] as const) {
+        const dir = await mirrored([log], { style: { compression } })
+        const options = { dir, topic: 'payments', partition: 0, inputs: plan.state.inputs }
+        const expected = await readAll(readMirror(options))
+        const [, { path, entry }] = (await checkMirror(dir, 'payments', 0)) as [unknown, FoundFile]
+        const good = readFileSync(path)
+        for (let i = 0; i < 30; i++) {
+          const bytes = Buffer.from(good)
+          const where = random.below(bytes.length)
+          bytes[where]! ^= 1 << random.below(8)
+          writeFileSync(path, bytes)
+          const error = await thrown(() => readAll(readMirror(options)))
+          expect(error.code, `seed ${SEED}, byte ${where}`).toBe('MIRROR_INVALID')
+          expect(error.message).toContain(entry.file)
+        }
+        writeFileSync(path, good)
+        expect((await readAll(readMirror(options))).columns).toEqual(expected.columns)
+      }
+    })
+
     it('refuses files that do not agree with the manifest', async () => {
       const log = drawLog(seededRandom(SEED), 400)
       const dir = await mirrored([log])
@@ -302,6 +363,32 @@ describe('a mirror', () => {
       }
       rmSync(manifest)
       expect(await read()).toBe('MIRROR_INVALID')
+      // No JSON, of another version, of another partition, without what a file is, and with one that lies elsewhere.
+      const own = JSON.parse(text) as { file: string; facts: object }
+      for (const [entry, message] of [
+        ['{"format":1', /0000000003\.json: .*JSON/],
+        ['', /0000000003\.json: .*JSON/],
+        [[], /of another version; got format undefined/],
+        ['null', /of another version; got format undefined/],
+        [{ ...own, format: 2 }, /of another version; got format 2/],
+        [{ ...own, kind: 'note' }, /got format 1, kind note/],
+        [{ ...own, partition: 1 }, /belongs elsewhere; got entry 3 of payments\.1/],
+        [{ ...own, topic: 'orders' }, /belongs elsewhere; got entry 3 of orders\.0/],
+        [{ ...own, number: 4 }, /belongs elsewhere; got entry 4/],
+        [{ ...own, facts: undefined }, /is no entry of a file: facts/],
+        [{ ...own, facts: { ...own.facts, end: '7' } }, /is no entry of a file: facts.end/],
+        [{ ...own, facts: { ...own.facts, start: -1 } }, /is no entry of a file: facts.start/],
+        [{ ...own, facts: { ...own.facts, hashes: {} } }, /is no entry of a file: facts.hashes/],
+        [{ ...own, bytes: undefined }, /is no entry of a file: bytes/],
+        [{ ...own, sha256: 5 }, /is no entry of a file: sha256/],
+        [{ ...own, file: `../${own.file}` }, /is no entry of a file: file/],
+        [{ ...own, file: '/etc/passwd' }, /is no entry of a file: file/],
+        [{ ...own, temp: 'events/x.parquet' }, /is no entry of a file: temp/],
+      ] as const) {
+        writeFileSync(manifest, typeof entry === 'string' ? entry : JSON.stringify(entry))
+        const error = await thrown(() => readAll(readMirror(options)))
+        expect([error.code, error.message]).toEqual(['MIRROR_INVALID', expect.stringMatching(message)])
+      }
       writeFileSync(manifest, text)
       expect((await readAll(readMirror(options))).positions.length).toBeGreaterThan(300)
     })

@@ -87,7 +87,7 @@ describe('Arrow files', () => {
       )
     }
     expect(found.filter((each) => /rows/.test(each) && each !== `${ROWS} rows`)).toEqual([])
-    expect(found.join()).toMatch(/bytes behind its last record batch are not in its footer/)
+    expect(found.join()).toMatch(/bytes behind its last message are not in its footer/)
   })
 
   it('run on from one to the next', async () => {

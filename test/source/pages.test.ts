@@ -45,21 +45,21 @@ describe('pages of a column chunk', () => {
       { kind: 'v1', bytes: BYTES, values: 5, encoding: RLE_DICTIONARY },
       { kind: 'v2', bytes: BYTES, values: 7 },
     )
-    expect(() => checkPages(whole, 12)).not.toThrow()
-    expect(() => checkPages(whole, 13)).toThrow(/page 3: the pages hold 12 values of 13/)
-    expect(() => checkPages(whole, 11)).toThrow(/the pages hold 12 values, expected 11/)
+    expect(() => checkPages(whole, 12, 0)).not.toThrow()
+    expect(() => checkPages(whole, 13, 0)).toThrow(/page 3: the pages hold 12 values of 13/)
+    expect(() => checkPages(whole, 11, 0)).toThrow(/the pages hold 12 values, expected 11/)
   })
 
   it('are compared with their checksums where these are there', () => {
     const checksum = crc32(BYTES)
-    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: 1, checksum }), 1)).not.toThrow()
+    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: 1, checksum }), 1, 0)).not.toThrow()
     // Any one bit, in either kind of page.
     for (const kind of ['v1', 'v2', 'dictionary'] as const) {
       for (let bit = 0; bit < BYTES.length * 8; bit++) {
         const bytes = Uint8Array.from(BYTES)
         bytes[bit >> 3]! ^= 1 << (bit & 7)
         const damaged = chunk({ kind, bytes, values: 1, checksum }, { kind: 'v1', bytes: BYTES, values: 1 })
-        expect(() => checkPages(damaged, 2)).toThrow(/page 0: checksum mismatch/)
+        expect(() => checkPages(damaged, 2, 0)).toThrow(/page 0: checksum mismatch/)
       }
     }
   })
@@ -67,22 +67,32 @@ describe('pages of a column chunk', () => {
   it('that point into a dictionary need one', () => {
     for (const encoding of [2, RLE_DICTIONARY]) {
       const lost = chunk({ kind: 'v1', bytes: BYTES, values: 1, encoding })
-      expect(() => checkPages(lost, 1)).toThrow(/page 0: its cells point into a dictionary that is not there/)
+      expect(() => checkPages(lost, 1, 0)).toThrow(/page 0: its cells point into a dictionary that is not there/)
     }
   })
 
   it('that claim more than there is are refused', () => {
-    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: 1, claimed: 9 }), 1)).toThrow(
+    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: 1, claimed: 9 }), 1, 0)).toThrow(
       /claims 9 bytes, 8 are/,
     )
-    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: -1 }), 1)).toThrow(/-1 values/)
-    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: 1 }).subarray(0, 5), 1)).toThrow(/page 0/)
+    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: -1 }), 1, 0)).toThrow(/-1 values/)
+    expect(() => checkPages(chunk({ kind: 'v1', bytes: BYTES, values: 1 }).subarray(0, 5), 1, 0)).toThrow(/page 0/)
+    // Levels of a v2 page lie within it.
+    for (const [levels, message] of [
+      [-1, /its levels claim -1 bytes/],
+      [9, /its levels claim 9 bytes/],
+      [2 ** 31 - 1, /its levels claim 2147483647 bytes/],
+    ] as const) {
+      const inner = new ThriftWriter().i32(1, 1).i32(2, 0).i32(3, 1).i32(4, PLAIN).i32(5, levels).i32(6, 0).end()
+      const header = new ThriftWriter().i32(1, 3).i32(2, 8).i32(3, 8).struct(8, inner).end()
+      expect(() => checkPages(Uint8Array.from(Buffer.concat([header, BYTES])), 1, 0)).toThrow(message)
+    }
     const bomb = new ThriftWriter()
       .i32(1, 0)
       .i32(2, 2 ** 31 - 1)
       .i32(3, 0)
       .struct(5, new ThriftWriter().i32(1, 1).end())
       .end()
-    expect(() => checkPages(bomb, 1)).toThrow(/claims 2147483647 bytes/)
+    expect(() => checkPages(bomb, 1, 0)).toThrow(/claims 2147483647 bytes/)
   })
 })
