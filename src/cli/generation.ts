@@ -33,7 +33,7 @@ go back to (--allow-behind). drop takes a generation out of the layout; "tilefol
     },
     { flags: '--generation <n>', about: 'to switch to, or to drop' },
     { flags: '--state <hash>', about: "drop: of this state (the definition's)" },
-    { flags: '--allow-behind', about: 'switch to a generation that is behind what readers see' },
+    { flags: '--allow-behind', about: 'switch to a generation that is behind what readers see, or lacks files that they see: to go back' },
   ],
   examples: [
     ['tilefold generation begin spend', 'prints the number for tilefold rebuild --generation'],

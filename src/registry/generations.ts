@@ -118,7 +118,7 @@ function refuseLessHistory({ view }: Plan, served: GenerationLayout | undefined,
   if (history.lanes > 0 && (covers === undefined || coverAll(covers, from))) return
   throw new TilefoldError(
     'VIEW_NOT_READY',
-    `cannot switch view ${view} to generation ${generation}: readers see history of generation ${served.generation} that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${served.covers ? formatRanges(served.covers) : 'history from 1970 on'}. Begin one with those ranges too, and backfill the files of both`,
+    `cannot switch view ${view} to generation ${generation}: readers see history of generation ${served.generation} that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${served.covers ? formatRanges(served.covers) : 'history from 1970 on'}. Begin one with those ranges too and backfill the files of both; or --allow-behind, to go back`,
     { view, generation },
   )
 }
