@@ -3,7 +3,7 @@
 import { formatRanges, parseRange, type TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { surveyStates } from '../registry/gc.ts'
-import { beginGeneration, dropGeneration, switchGeneration } from '../registry/generations.ts'
+import { beginGeneration, dropGeneration, missingHistory, switchGeneration } from '../registry/generations.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import type { Call, Command } from './command.ts'
 import { coversData } from './covers-data.ts'
@@ -33,7 +33,10 @@ go back to (--allow-behind). drop takes a generation out of the layout; "tilefol
     },
     { flags: '--generation <n>', about: 'to switch to, or to drop' },
     { flags: '--state <hash>', about: "drop: of this state (the definition's)" },
-    { flags: '--allow-behind', about: 'switch to a generation that is behind what readers see, or lacks files that they see: to go back' },
+    {
+      flags: '--allow-behind',
+      about: 'switch to a generation that is behind what readers see, or lacks files that they see: to go back',
+    },
   ],
   examples: [
     ['tilefold generation begin spend', 'prints the number for tilefold rebuild --generation'],
@@ -77,6 +80,13 @@ async function run({ args, flags, settings, printer }: Call): Promise<undefined>
           : await dropGeneration(seat, plan, { stateHash, generation: number! })
     const { current, version } = done.layout
     const { covers } = done.generation
+    // Better said now than at the switch, when all the work is done.
+    const lacking = action === 'begin' ? missingHistory(done.layout, done.generation) : undefined
+    if (lacking !== undefined) {
+      printer.warn(
+        `readers see history that this generation is without so far: it needs files of ${lacking}${covers ? ', so begin one with --replace for those times, too' : ' (tilefold backfill --generation)'}`,
+      )
+    }
     const about = { state_hash: done.generation.stateHash, generation: done.generation.generation }
     printer.result({
       data: {

@@ -77,7 +77,7 @@ export async function switchGeneration(
   const before = await readView(seat, plan)
   const target = namedGeneration(before, plan, number)
   refuseUnfinished(plan, target)
-  if (!allowBehind) refuseLessHistory(plan, servedBy(before), target)
+  if (!allowBehind) refuseLessHistory(plan, before, target)
   const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached < served)
   if (behind.length > 0 && !allowBehind) {
     const { lane, served, reached } = behind[0]!
@@ -109,16 +109,31 @@ function refuseUnfinished({ view }: Plan, { generation, history, covers }: Gener
   )
 }
 
-/** What readers see of files comes from no log: another generation has it only from files. */
-function refuseLessHistory({ view }: Plan, served: GenerationLayout | undefined, target: GenerationLayout): void {
-  if (served === undefined || served === target || served.history.lanes === 0) return
-  const { generation, history, covers } = target
+/**
+ * What readers see of files comes from no log: another generation has it only from files. The times that they are to give so
+ * that nothing is missed, where the generation's don't.
+ */
+export function missingHistory(
+  layout: ViewLayout,
+  { history, covers, generation, stateHash }: GenerationLayout,
+): string | undefined {
+  const served = servedBy(layout)
+  if (served === undefined || served.history.lanes === 0 || isCurrent(layout, { stateHash, generation }))
+    return undefined
+  if (history.lanes > 0 && covers === undefined) return undefined
   // History without ranges may reach back however far.
-  const from = served.covers ?? [{ fromMs: 0, toMs: 1 }]
-  if (history.lanes > 0 && (covers === undefined || coverAll(covers, from))) return
+  const wanted = served.covers ?? [{ fromMs: 0, toMs: 1 }]
+  if (covers && coverAll(covers, wanted)) return undefined
+  return served.covers ? formatRanges(served.covers) : 'all times before the log, from 1970 on'
+}
+
+function refuseLessHistory({ view }: Plan, layout: ViewLayout, target: GenerationLayout): void {
+  const expected = missingHistory(layout, target)
+  if (expected === undefined) return
+  const { generation, covers } = target
   throw new TilefoldError(
     'VIEW_NOT_READY',
-    `cannot switch view ${view} to generation ${generation}: readers see history of generation ${served.generation} that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${served.covers ? formatRanges(served.covers) : 'history from 1970 on'}. Begin one with those ranges too and backfill the files of both; or --allow-behind, to go back`,
+    `cannot switch view ${view} to generation ${generation}: readers see history that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${expected}. Begin one with those times too and backfill the files of both; or --allow-behind, to go back`,
     { view, generation },
   )
 }

@@ -63,6 +63,14 @@ describe('a history with a cut', () => {
     const covers = [{ from: '1970-01-01T00:00:00.000Z', to: new Date(until).toISOString() }]
     expect(lanes[0]).toMatchObject({ lane: 'h0', from: 'history', takes: 'inside', covers })
     expect(lanes.at(-1)).toMatchObject({ from: 'log', takes: 'outside', covers })
+    // What these files give is told when another generation is begun without.
+    for (const [range, says] of [
+      ['1..5', true],
+      [`0..${until}`, false],
+    ] as const) {
+      const { code, stderr } = await ask(store, 'generation', 'begin', 'orders_by_customer', '--replace', range)
+      expect([code, stderr.includes(new Date(until).toISOString())]).toEqual([0, says])
+    }
     const doctor = JSON.parse((await ask(store, 'doctor')).stdout) as { findings: object[] }
     expect(doctor.findings).toEqual([expect.objectContaining({ part: 'host' })])
   })

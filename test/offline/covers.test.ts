@@ -273,6 +273,21 @@ describe('ranges that history covers', () => {
     })
   }, 120_000)
 
+  it('are begun as complete as what readers see', async () => {
+    const store = createMemoryStore()
+    const seat = { store, namespace: NAMESPACE }
+    const pool = new IngestPool({ threads: 0, store, clock })
+    const source = sourceOf(fileOf(drawPayments(seededRandom(8), 9, 2)))
+    await backfill({ seat, plans: [plan], source, pool, clock, completeSinceMs: START_MS }).finally(() => pool.close())
+    const replace = [{ fromMs: 0, toMs: START_MS + HOUR_MS }]
+    expect((await beginGeneration(seat, plan, { replace })).generation).toMatchObject({ completeSinceMs: START_MS })
+    await fillHistory(store, fileOf([]), 2)
+    expect((await layoutOf(store)).generations.find(({ generation }) => generation === 2)).toMatchObject({
+      completeSinceMs: START_MS,
+      covers: replace,
+    })
+  })
+
   it('are kept apart from what a lane holds already', async () => {
     const payments = drawPayments(seededRandom(2), 60, 4)
     const store = createMemoryStore()
