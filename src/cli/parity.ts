@@ -7,8 +7,10 @@ import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
 import { compareWithMirror, type ParityReport, type RowDifference } from '../offline/parity.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
+import type { Source } from '../source/port.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
 import { parseEntity } from './entity-args.ts'
+import { type EventFiles, FORMAT_OPTION, findEventFiles, openEventFiles, planName } from './event-files.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
 import { readRatio, readWhole, type Settings, settingError } from './settings.ts'
@@ -30,6 +32,12 @@ there was nothing to compare. For each a command is printed that shows both side
   options: [
     { flags: '--mirror <dir>', about: 'directory of the mirror (mirror)' },
     { flags: '--topic <source=topic>', about: 'topic of a source that is not named like it', isList: true },
+    {
+      flags: '--history <files>',
+      about: 'files, a folder or a glob that history was folded from, in their order: its lanes are compared, too',
+      isList: true,
+    },
+    FORMAT_OPTION,
     { flags: '--sample <share>', about: 'share of the entities, by a hash of their keys (1)' },
     { flags: '--entity <keys>', about: 'this one alone: key=value,key=value, or a JSON object' },
     { flags: '--key <hex>', about: 'this one alone, by its canonical key' },
@@ -55,6 +63,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const generation =
     flags.generation === undefined ? undefined : readWhole(flags.generation as string, '--generation', 1, 1e9)
   const topic = readTopics(flags, plans).get(plan.state.source)
+  const files = flags.history === undefined ? undefined : await findEventFiles(flags.history as string[], flags)
   const { store } = await openStore(settings, { readOnly: true, plans })
   const progress = new Progress({ label: 'parity', unit: 'records', stream: terminal.stderr, clock: terminal.clock })
   const abort = new AbortController()
@@ -75,6 +84,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
       ...(generation === undefined ? {} : { generation }),
       ...(topic === undefined ? {} : { topic }),
       ...(key && { key }),
+      ...(files && { history: { source: await historyOf(plan, files), notAfterMs: terminal.clock() } }),
       onProgress: ({ recordsDone, recordsTotal }) => progress.update({ done: recordsDone, total: recordsTotal }),
       signal: abort.signal,
     })
@@ -87,6 +97,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         dir,
         '--key',
         Buffer.from(each.key).toString('hex'),
+        ...((flags.history as string[] | undefined) ?? []).flatMap((each) => ['--history', each]),
         ...(generation === undefined ? [] : ['--generation', String(generation)]),
         ...flagsOf(settings),
       ].join(' ')
@@ -103,6 +114,12 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     progress.stop()
     await store.close()
   }
+}
+
+/** The log that a backfill of the same files is. */
+async function historyOf(plan: Plan, files: EventFiles): Promise<Source> {
+  const log = await planName(plan.state.source, files.paths)
+  return openEventFiles(files, log, { inputs: plan.state.inputs, onReject: () => {} })
 }
 
 /** What the command was told of definitions and store, to be told again; an address with a password in it is not printed. */
@@ -157,7 +174,7 @@ interface Summary {
 function summarise(report: ParityReport, { plan, limit, isOne, again, printer }: Summary): void {
   const { differences, unchecked, ...counts } = report
   if (unchecked.length > 0)
-    printer.warn(`not compared, the mirror holds nothing of them: lanes ${unchecked.join(', ')}`)
+    printer.warn(`not compared, neither mirror nor --history holds anything of them: lanes ${unchecked.join(', ')}`)
   const shown = differences.slice(0, limit)
   printer.result({
     data: {

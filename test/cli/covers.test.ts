@@ -185,7 +185,28 @@ describe('a bad day', () => {
       compared: 4,
       equal: 4,
       mismatched: 0,
+      unchecked: ['h0', 'h1', 'h2', 'h3'],
     })
+    const both = ['--mirror', dir, '--history', corrected, '--generation', '2']
+    expect(await answered('parity', 'spend', ...both)).toMatchObject({
+      compared: 8,
+      equal: 8,
+      entities: 4,
+      unchecked: [],
+    })
+    const others = await ask(
+      'parity',
+      'spend',
+      '--mirror',
+      dir,
+      '--history',
+      file,
+      '--format',
+      'ndjson',
+      '--generation',
+      '2',
+    )
+    expect(errorOf(others)).toMatchObject({ code: 'CONFIG_INVALID' })
     await answered('generation', 'switch', 'spend', '--generation', '2')
     expect(await readSpend()).toEqual([60, 120, 2])
     expect(await read('other:amount_sum_24h', 'other:amount_max_24h')).toEqual(wrong.slice(1))
