@@ -30,6 +30,11 @@ export interface LaneOffsets {
   readonly takes?: TakenTimes
 }
 
+export interface OffsetsOfView {
+  readonly generations: readonly (GenerationLayout & { readonly isCurrent: boolean })[]
+  readonly lanes: readonly LaneOffsets[]
+}
+
 /** A lane of the generation that readers see, and how far the other one is. */
 export interface Distance {
   readonly lane: string
@@ -160,11 +165,12 @@ export function dropGeneration(
   })
 }
 
-/** Every lane of every generation that the view's layout names. */
-export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOffsets[]> {
+/** What the view's layout names: its generations in the order they were changed last, and every lane of each. */
+export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<OffsetsOfView> {
   const layout = await readView(seat, plan)
+  const { generations } = layout
   const found: LaneOffsets[] = []
-  for (const each of layout.generations) {
+  for (const each of generations) {
     const { stateHash, generation, history } = each
     for (const [i, lane] of lanesOf(each).entries()) {
       const marker = await markerOf(seat, each, lane)
@@ -182,7 +188,7 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
       })
     }
   }
-  return found
+  return { generations: generations.map((each) => ({ ...each, isCurrent: isCurrent(layout, each) })), lanes: found }
 }
 
 /** Positions are the log's, whatever the state: lanes of one name compare. History lanes count rows of files and don't. */

@@ -99,6 +99,7 @@ describe('a history with a cut', () => {
   it.each([
     [['backfill', files, '--until', 'tomorrow'], 'USAGE'],
     [['backfill', files, '--until', '0'], 'USAGE'],
+    [['backfill', files, '--until', '9999999999999999'], 'USAGE'],
     [['backfill', files, '--generation', '0'], 'USAGE'],
     [['backfill', files, '--generation', '7'], 'LAYOUT_MISSING'],
     [['generation', 'begin', 'orders_by_customer', '--replace', '2025-01-01'], 'USAGE'],
@@ -161,6 +162,11 @@ describe('a bad day', () => {
       generation: 2,
       covers: [{ from: new Date(fromMs).toISOString(), to: new Date(toMs).toISOString() }],
     })
+    const { generations } = await answered<{ generations: object[] }>('offsets', 'spend')
+    expect(generations).toMatchObject([
+      { generation: 1, is_current: true, lanes: 1 },
+      { generation: 2, is_current: false, lanes: 0, history: { is_complete: false }, covers: [{}] },
+    ])
     // Live lanes first; then what the switch still waits for.
     const rebuilt = await answered<{ views: object[] }>(
       'rebuild',

@@ -264,7 +264,11 @@ describe('ranges that history covers', () => {
       expect(letters.length).toBe(later.filter(isInside).length)
       const more = later.filter((payment) => !isInside(payment))
       expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, [...good, ...more]))
-      const takes = (await readOffsets(seat, plan)).map(({ generation, lane, takes }) => [generation, lane[0], takes])
+      const takes = (await readOffsets(seat, plan)).lanes.map(({ generation, lane, takes }) => [
+        generation,
+        lane[0],
+        takes,
+      ])
       expect(takes).toContainEqual([1, 'p', undefined])
       expect(takes).toContainEqual([2, 'h', { ranges, inside: true }])
       expect(takes).toContainEqual([2, 'p', { ranges, inside: false }])
