@@ -12,6 +12,7 @@ export { IngestPool } from './ingest/pool.ts'
 export type { SideReason, SideRecord } from './ingest/side.ts'
 export type { Column, ColumnBatch } from './model/columns.ts'
 export type { Counters } from './model/counters.ts'
+export type { TimeRange } from './model/covers.ts'
 export { ERRORS, type ErrorCode, TilefoldError } from './model/errors.ts'
 export type { FeaturePlan, FeatureStatus, FeatureValue, Plan, WindowPlan } from './model/plan.ts'
 // History.

@@ -6,7 +6,7 @@ import type { Counters } from '../model/counters.ts'
 import type { TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { parseInstant } from '../model/time.ts'
+import { parseInstant, TIME_LIMIT_MS } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfilledView, type BackfillReport, backfill } from '../offline/backfill.ts'
 import type { Share } from '../registry/claims.ts'
@@ -112,7 +112,9 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   const memory = flags.memory === undefined ? undefined : readBytes(flags.memory as string, '--memory')
   const completeSinceMs = readInstant(flags.completeSince as string | undefined, '--complete-since')
   const untilMs = readInstant(flags.until as string | undefined, '--until')
-  if (untilMs === 0) throw settingError('--until', 'got 1970, expected an instant that there are events before')
+  if (untilMs === 0 || (untilMs ?? 0) > TIME_LIMIT_MS) {
+    throw settingError('--until', `got ${flags.until}, expected an instant behind 1970 and before 2106`)
+  }
   const covers = untilMs === undefined ? undefined : [{ fromMs: 0, toMs: untilMs }]
   const generation = readGeneration(flags.generation as string | undefined)
   const states = new Set(plans.map((plan) => plan.stateHash)).size

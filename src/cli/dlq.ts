@@ -22,7 +22,7 @@ list counts them by reason, view and source topic, and shows the newest. Keys, a
 redrive produces the records again, as they were (bytes, key, headers, record time), to the partition of the topic they came from, or to
 another topic with --to. It notes what it has sent, in the consumer group <kafka-group>-redrive or in <file>.redriven: another run
 sends what is new. After a crash the last few may come twice (at least once). Records that a view put aside (late, too old, bad key or
-time) are left unless --put-aside is given: every view of the topic meets a record that is sent again, also those that have counted it.`,
+time, told by history) are left unless --put-aside is given: every view of the topic meets a record that is sent again, also those that have counted it.`,
   arguments: [{ name: '<action>', about: 'list, or redrive' }],
   options: [
     { flags: '--dead-letter-topic <topic>', about: 'topic that holds the letters' },
@@ -31,7 +31,10 @@ time) are left unless --put-aside is given: every view of the topic meets a reco
     { flags: '--limit <n>', about: 'list: newest letters that are shown (10); redrive: letters to send at most' },
     { flags: '--reveal', about: "list: keys, and messages that quote events' bytes" },
     { flags: '--to <topic>', about: 'redrive: to this topic instead of where the records came from' },
-    { flags: '--put-aside', about: 'redrive: also what a view put aside: late, too old, bad key or time' },
+    {
+      flags: '--put-aside',
+      about: 'redrive: also what a view put aside: late, too old, bad key or time, or told by history',
+    },
     { flags: '--dry-run', about: 'redrive: say what would be sent, and send nothing' },
     ...TOPIC_OPTIONS,
   ],

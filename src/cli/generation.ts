@@ -5,7 +5,7 @@ import { TilefoldError } from '../model/errors.ts'
 import { formatInstant } from '../model/time.ts'
 import type { LogStart } from '../model/view-layout.ts'
 import { surveyStates } from '../registry/gc.ts'
-import { beginGeneration, dropGeneration, switchGeneration } from '../registry/generations.ts'
+import { beginGeneration, dropGeneration, missingHistory, switchGeneration } from '../registry/generations.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import type { Call, Command } from './command.ts'
 import { coversData } from './covers-data.ts'
@@ -47,7 +47,10 @@ deletes its rows.`,
       about: 'switch: how long to look again while a lane is behind; not at all unless told',
     },
     { flags: '--max-lag <records>', about: 'switch: readers may see a lane step back by so many records (0)' },
-    { flags: '--allow-behind', about: 'switch to a generation that is behind what readers see' },
+    {
+      flags: '--allow-behind',
+      about: 'switch to a generation that is behind what readers see, or lacks files that they see: to go back',
+    },
   ],
   examples: [
     ['tilefold generation begin spend', 'prints the number for tilefold rebuild --generation'],
@@ -101,6 +104,13 @@ async function run(call: Call): Promise<undefined> {
           : await dropGeneration(seat, plan, { stateHash, generation: number! })
     const { current, version } = done.layout
     const { covers } = done.generation
+    // Better said now than at the switch, when all the work is done.
+    const lacking = action === 'begin' ? missingHistory(done.layout, done.generation) : undefined
+    if (lacking !== undefined) {
+      printer.warn(
+        `readers see history that this generation is without so far: it needs files of ${lacking}${covers ? ', so begin one with --replace for those times, too' : ' (tilefold backfill --generation)'}`,
+      )
+    }
     const about = { state_hash: done.generation.stateHash, generation: done.generation.generation }
     const { starts, completeSinceMs } = done.generation
     const since = completeSinceMs === undefined ? undefined : formatInstant(completeSinceMs)

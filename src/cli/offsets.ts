@@ -24,10 +24,18 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
   const { plan } = viewNamed(catalogOf(plans), args[0]!)
   const { store } = await openStore(settings, { readOnly: true, plans })
   try {
-    const lanes = await readOffsets({ store, namespace }, plan)
+    const { generations, lanes } = await readOffsets({ store, namespace }, plan)
     printer.result({
       data: {
         view: plan.view,
+        generations: generations.map(({ stateHash, generation, isCurrent, history, covers }) => ({
+          state_hash: stateHash,
+          generation,
+          is_current: isCurrent,
+          history: { files: history.log ?? null, is_complete: history.endPosition !== undefined },
+          ...(covers && { covers: coversData(covers) }),
+          lanes: lanes.filter((lane) => lane.stateHash === stateHash && lane.generation === generation).length,
+        })),
         lanes: lanes.map(({ stateHash, isCurrent, takes, ...rest }) => ({
           state_hash: stateHash,
           is_current: isCurrent,
@@ -42,15 +50,28 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
             ...['START', 'POSITION'].map((title) => ({ title, align: 'right' as const })),
             { title: 'EVENTS' },
           ],
-          lanes.map(({ stateHash, generation, isCurrent, lane, from, start, marker, takes }) => [
-            `${stateHash}/${generation}`,
-            isCurrent ? 'yes' : '-',
-            lane,
-            from,
-            start === undefined ? '-' : formatCount(start),
-            marker < 0 ? '-' : formatCount(marker),
-            takes ? `${takes.inside ? 'inside' : 'outside'} ${formatRanges(takes.ranges)}` : 'all',
-          ]),
+          [
+            ...lanes.map(({ stateHash, generation, isCurrent, lane, from, start, marker, takes }) => [
+              `${stateHash}/${generation}`,
+              isCurrent ? 'yes' : '-',
+              lane,
+              from,
+              start === undefined ? '-' : formatCount(start),
+              marker < 0 ? '-' : formatCount(marker),
+              takes ? `${takes.inside ? 'inside' : 'outside'} ${formatRanges(takes.ranges)}` : 'all',
+            ]),
+            // Begun, and nothing was written to it yet.
+            ...generations
+              .filter(
+                (each) =>
+                  !lanes.some((lane) => lane.stateHash === each.stateHash && lane.generation === each.generation),
+              )
+              .map(({ stateHash, generation, covers }) => [
+                `${stateHash}/${generation}`,
+                ...['-', '-', '-', '-', '-'],
+                covers ? `files give ${formatRanges(covers)}` : '-',
+              ]),
+          ],
         ),
     })
     return undefined

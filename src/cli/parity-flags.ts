@@ -1,8 +1,10 @@
 /** What the comparisons of `tilefold parity` read from the command line in common. */
 import { encodeKey } from '../model/key.ts'
 import type { Plan } from '../model/plan.ts'
+import type { Source } from '../source/port.ts'
 import type { Flags } from './command.ts'
 import { parseEntity } from './entity-args.ts'
+import { findEventFiles, openEventFiles, planName } from './event-files.ts'
 import { readRatio, readWhole, type Settings, settingError } from './settings.ts'
 
 export interface ParityFlags {
@@ -45,13 +47,23 @@ function readSample(text: string | undefined): number {
   throw settingError('--sample', `got ${JSON.stringify(text)}, expected a share above 0, to 1`)
 }
 
+/** The log that a backfill of the same files is; undefined where none are named. Throws SOURCE_NOT_FOUND, USAGE. */
+export async function openHistory(flags: Flags, plan: Plan): Promise<Source | undefined> {
+  const entries = (flags.history ?? []) as readonly string[]
+  if (entries.length === 0) return undefined
+  const files = await findEventFiles(entries, flags)
+  const log = await planName(plan.state.source, files.paths)
+  return openEventFiles(files, log, { inputs: plan.state.inputs, onReject: () => {} })
+}
+
 /** What the command was told of definitions and store, to be told again; an address with a password in it is not printed. */
 export function flagsAgain(flags: Flags, settings: Settings): string[] {
+  const history = ((flags.history ?? []) as readonly string[]).flatMap((files) => ['--history', files])
   const topics = ((flags.topic ?? []) as readonly string[]).flatMap((topic) => ['--topic', topic])
   const own = (['file', 'namespace', 'store', 'redis_url'] as const).flatMap((name) => {
     const setting = settings.get(name)
     if (setting?.rank !== 'flag' || setting.text.includes('@')) return []
     return [`--${name.replaceAll('_', '-')}`, setting.text]
   })
-  return [...topics, ...own]
+  return [...history, ...topics, ...own]
 }

@@ -3,11 +3,9 @@ import { TilefoldError } from '../model/errors.ts'
 import type { FeatureValue, Plan } from '../model/plan.ts'
 import { sampleOf, sampleOfOne } from '../offline/parity-sample.ts'
 import { compareServed, type ServedDifference, type ServedParityReport } from '../offline/parity-served.ts'
-import type { Source } from '../source/port.ts'
 import { type Call, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
-import { findEventFiles, openEventFiles, planName } from './event-files.ts'
 import { everyMsOf, runAsCanary } from './parity-canary.ts'
-import { flagsAgain, readParityFlags } from './parity-flags.ts'
+import { flagsAgain, openHistory, readParityFlags } from './parity-flags.ts'
 import { Progress } from './progress.ts'
 import { formatCount, renderTable } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
@@ -49,7 +47,6 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
       row.requestId,
       '--key',
       Buffer.from(row.key).toString('hex'),
-      ...((flags.history ?? []) as readonly string[]).flatMap((files) => ['--history', files]),
       ...flagsAgain(flags, settings),
     ].join(' ')
 
@@ -81,15 +78,6 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
   } finally {
     progress.stop()
   }
-}
-
-/** Throws SOURCE_NOT_FOUND, USAGE. */
-async function openHistory(flags: Flags, plan: Plan): Promise<Source | undefined> {
-  const entries = (flags.history ?? []) as readonly string[]
-  if (entries.length === 0) return undefined
-  const files = await findEventFiles(entries, flags)
-  const log = await planName(plan.state.source, files.paths)
-  return openEventFiles(files, log, { inputs: plan.state.inputs, onReject: () => {} })
 }
 
 /** Throws USAGE. */

@@ -9,7 +9,7 @@ import { catalogOf, viewNamed } from '../serve/catalog.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
 import { FORMAT_OPTION } from './event-files.ts'
 import { everyMsOf, runAsCanary } from './parity-canary.ts'
-import { flagsAgain, readParityFlags } from './parity-flags.ts'
+import { flagsAgain, openHistory, readParityFlags } from './parity-flags.ts'
 import { runServedParity } from './parity-served.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
@@ -38,14 +38,18 @@ looked at, and a line tells what came of it. It ends with 1 if any turn found a 
   options: [
     { flags: '--mirror <dir>', about: 'directory of the mirror (mirror)' },
     { flags: '--topic <source=topic>', about: 'topic of a source that is not named like it', isList: true },
+    {
+      flags: '--history <files>',
+      about: 'files, a folder or a glob that history was folded from, in their order: its lanes are compared, too',
+      isList: true,
+    },
+    FORMAT_OPTION,
     { flags: '--sample <share>', about: 'share of the entities, by a hash of their keys (1)' },
     { flags: '--entity <keys>', about: 'this one alone: key=value,key=value, or a JSON object' },
     { flags: '--key <hex>', about: 'this one alone, by its canonical key' },
     { flags: '--as-of <instant>', about: 'values are compared as of it (now)' },
     { flags: '--generation <n>', about: 'a generation that is not served yet, or no more (the one that is)' },
     { flags: '--served-log <dir>', about: 'compare what was answered, as `tilefold serve --served-log` logged it' },
-    FORMAT_OPTION,
-    { flags: '--history <files>', about: 'with --served-log: the files that history was folded from', isList: true },
     { flags: '--request <id>', about: 'with --served-log: this request alone' },
     { flags: '--every <duration>', about: 'again and again, another share each time' },
     { flags: '--metrics-port <number>', about: 'with --every: /metrics, /livez and /readyz on this port' },
@@ -65,14 +69,14 @@ async function run(call: Call): Promise<number> {
   const { namespace, plans } = await loadViews(settings)
   const { plan } = viewNamed(catalogOf(plans), args[0]!)
   if (flags.servedLog !== undefined) return runServedParity(call, plan, plans)
-  const served = ['request', 'history'].find((name) => [flags[name]].flat().some((value) => value !== undefined))
-  if (served !== undefined) throw settingError(`--${served}`, 'it goes with --served-log only')
+  if (flags.request !== undefined) throw settingError('--request', 'it goes with --served-log only')
   const { dir, key, sample, limit } = readParityFlags(flags, plan)
   const everyMs = everyMsOf(flags)
   const asOfMs = flags.asOf === undefined ? undefined : readAsOf(flags.asOf as string)
   const generation =
     flags.generation === undefined ? undefined : readWhole(flags.generation as string, '--generation', 1, 1e9)
   const topic = readTopics(flags, plans).get(plan.state.source)
+  const history = await openHistory(flags, plan)
   const { store } = await openStore(settings, { readOnly: true, plans })
   const options = {
     seat: { store, namespace },
@@ -85,6 +89,7 @@ async function run(call: Call): Promise<number> {
     ...(generation === undefined ? {} : { generation }),
     ...(topic === undefined ? {} : { topic }),
     ...(key && { key }),
+    ...(history && { history: { source: history, notAfterMs: terminal.clock() } }),
   }
   const again = (each: RowDifference) =>
     [
@@ -157,7 +162,7 @@ interface Summary {
 function summarise(report: ParityReport, { plan, limit, isOne, again, printer }: Summary): void {
   const { differences, unchecked, ...counts } = report
   if (unchecked.length > 0)
-    printer.warn(`not compared, the mirror holds nothing of them: lanes ${unchecked.join(', ')}`)
+    printer.warn(`not compared, neither mirror nor --history holds anything of them: lanes ${unchecked.join(', ')}`)
   const shown = differences.slice(0, limit)
   printer.result({
     data: {

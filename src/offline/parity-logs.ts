@@ -23,7 +23,7 @@ export interface ParityLog {
 
 export interface ParityFiles {
   readonly source: Source
-  /** Bounds the late clock, as the backfill's start did. */
+  /** Bounds the late clock, as the backfill's start did, where the layout does not tell it. */
   readonly notAfterMs: number
 }
 
@@ -87,5 +87,11 @@ async function historyLog(
       { expected: history.log },
     )
   }
-  return { lanes, source, end: Number.MAX_SAFE_INTEGER, notAfterMs, takes: takenTimes(covers, true) }
+  return {
+    lanes,
+    source,
+    end: Number.MAX_SAFE_INTEGER,
+    notAfterMs: history.notAfterMs ?? notAfterMs,
+    takes: takenTimes(covers, true),
+  }
 }

@@ -42,6 +42,11 @@ export interface LaneOffsets {
   readonly takes?: TakenTimes
 }
 
+export interface OffsetsOfView {
+  readonly generations: readonly (GenerationLayout & { readonly isCurrent: boolean })[]
+  readonly lanes: readonly LaneOffsets[]
+}
+
 /** A lane of the generation that readers see, and how far the other one is. */
 export interface Distance {
   readonly lane: string
@@ -114,7 +119,7 @@ export async function switchGeneration(
     const target = namedGeneration(before, plan, number)
     refuseUnfinished(plan, target)
     if (allowBehind) break
-    refuseLessHistory(plan, servedBy(before), target)
+    refuseLessHistory(plan, before, target)
     const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached + maxLag < served)
     if (behind.length === 0) break
     if (performance.now() >= untilMs) throw isBehind(plan, number, behind, maxLag)
@@ -142,16 +147,31 @@ function refuseUnfinished({ view }: Plan, { generation, history, covers }: Gener
   )
 }
 
-/** What readers see of files comes from no log: another generation has it only from files. */
-function refuseLessHistory({ view }: Plan, served: GenerationLayout | undefined, target: GenerationLayout): void {
-  if (served === undefined || served === target || served.history.lanes === 0) return
-  const { generation, history, covers } = target
+/**
+ * What readers see of files comes from no log: another generation has it only from files. The times that they are to give so
+ * that nothing is missed, where the generation's don't.
+ */
+export function missingHistory(
+  layout: ViewLayout,
+  { history, covers, generation, stateHash }: GenerationLayout,
+): string | undefined {
+  const served = servedBy(layout)
+  if (served === undefined || served.history.lanes === 0 || isCurrent(layout, { stateHash, generation }))
+    return undefined
+  if (history.lanes > 0 && covers === undefined) return undefined
   // History without ranges may reach back however far.
-  const from = served.covers ?? [{ fromMs: 0, toMs: 1 }]
-  if (history.lanes > 0 && (covers === undefined || coverAll(covers, from))) return
+  const wanted = served.covers ?? [{ fromMs: 0, toMs: 1 }]
+  if (covers && coverAll(covers, wanted)) return undefined
+  return served.covers ? formatRanges(served.covers) : 'all times before the log, from 1970 on'
+}
+
+function refuseLessHistory({ view }: Plan, layout: ViewLayout, target: GenerationLayout): void {
+  const expected = missingHistory(layout, target)
+  if (expected === undefined) return
+  const { generation, covers } = target
   throw new TilefoldError(
     'VIEW_NOT_READY',
-    `cannot switch view ${view} to generation ${generation}: readers see history of generation ${served.generation} that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${served.covers ? formatRanges(served.covers) : 'history from 1970 on'}. Begin one with those ranges too, and backfill the files of both`,
+    `cannot switch view ${view} to generation ${generation}: readers see history that it lacks; got ${covers ? formatRanges(covers) : 'no history'}, expected ${expected}. Begin one with those times too and backfill the files of both; or --allow-behind, to go back`,
     { view, generation },
   )
 }
@@ -187,11 +207,12 @@ export function dropGeneration(
   })
 }
 
-/** Every lane of every generation that the view's layout names. */
-export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOffsets[]> {
+/** What the view's layout names: its generations in the order they were changed last, and every lane of each. */
+export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<OffsetsOfView> {
   const layout = await readView(seat, plan)
+  const { generations } = layout
   const found: LaneOffsets[] = []
-  for (const each of layout.generations) {
+  for (const each of generations) {
     const { stateHash, generation, history } = each
     const starts = startsOf(each)
     // Those that nobody has opened yet have a start all the same.
@@ -213,7 +234,7 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<LaneOff
       })
     }
   }
-  return found
+  return { generations: generations.map((each) => ({ ...each, isCurrent: isCurrent(layout, each) })), lanes: found }
 }
 
 /** Positions are the log's, whatever the state: lanes of one name compare. History lanes count rows of files and don't. */

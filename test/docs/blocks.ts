@@ -62,7 +62,7 @@ export interface Printed {
 export async function runBlocks(
   blocks: readonly Block[],
   env: Readonly<Record<string, string>>,
-  timeoutMs = 240_000,
+  timeoutMs = 540_000,
 ): Promise<Printed[]> {
   const folder = mkdtempSync(join(tmpdir(), 'tilefold-docs-'))
   const bin = mkdtempSync(join(tmpdir(), 'tilefold-docs-bin-'))

@@ -8,7 +8,7 @@ import { runBlocks, shellBlocks } from './blocks.ts'
 
 const docs = resolve(import.meta.dirname, '../../docs')
 
-describe.skipIf((whyNoKafka() ?? whyNoRedis()) !== undefined)('a tutorial', { timeout: 300_000 }, () => {
+describe.skipIf((whyNoKafka() ?? whyNoRedis()) !== undefined)('a tutorial', { timeout: 600_000 }, () => {
   let kafka: KafkaCluster
   let redis: RedisServer
 

@@ -264,7 +264,11 @@ describe('ranges that history covers', () => {
       expect(letters.length).toBe(later.filter(isInside).length)
       const more = later.filter((payment) => !isInside(payment))
       expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, [...good, ...more]))
-      const takes = (await readOffsets(seat, plan)).map(({ generation, lane, takes }) => [generation, lane[0], takes])
+      const takes = (await readOffsets(seat, plan)).lanes.map(({ generation, lane, takes }) => [
+        generation,
+        lane[0],
+        takes,
+      ])
       expect(takes).toContainEqual([1, 'p', undefined])
       expect(takes).toContainEqual([2, 'h', { ranges, inside: true }])
       expect(takes).toContainEqual([2, 'p', { ranges, inside: false }])
@@ -272,6 +276,21 @@ describe('ranges that history covers', () => {
       expect(await storedRows(store, plan)).toEqual(before)
     })
   }, 120_000)
+
+  it('are begun as complete as what readers see', async () => {
+    const store = createMemoryStore()
+    const seat = { store, namespace: NAMESPACE }
+    const pool = new IngestPool({ threads: 0, store, clock })
+    const source = sourceOf(fileOf(drawPayments(seededRandom(8), 9, 2)))
+    await backfill({ seat, plans: [plan], source, pool, clock, completeSinceMs: START_MS }).finally(() => pool.close())
+    const replace = [{ fromMs: 0, toMs: START_MS + HOUR_MS }]
+    expect((await beginGeneration(seat, plan, { replace })).generation).toMatchObject({ completeSinceMs: START_MS })
+    await fillHistory(store, fileOf([]), 2)
+    expect((await layoutOf(store)).generations.find(({ generation }) => generation === 2)).toMatchObject({
+      completeSinceMs: START_MS,
+      covers: replace,
+    })
+  })
 
   it('are kept apart from what a lane holds already', async () => {
     const payments = drawPayments(seededRandom(2), 60, 4)

@@ -130,7 +130,7 @@ describe('a generation beside another', () => {
     await switchGeneration(seat, plan, 2)
     const first = (await storedRows(store, plan)).size
     await stream(store, [log])
-    const offsets = await readOffsets(seat, plan)
+    const { lanes: offsets } = await readOffsets(seat, plan)
     const [old, now] = [1, 2].map((number) => offsets.find((each) => each.generation === number)!)
     expect(old!.marker).toBeLessThan(now!.marker)
     expect([old!.isCurrent, now!.isCurrent]).toEqual([false, true])

@@ -210,7 +210,7 @@ describe('a replay from the middle of a log', () => {
       const parity = await compareWithMirror({ seat, plan, dir: whole, clock, generation: 2 })
       expect(parity.compared).toBeGreaterThanOrEqual(rows.size)
       expect(parity).toMatchObject({ equal: parity.compared, unverified: 0, unchecked: [], differences: [] })
-      const offsets = (await readOffsets(seat, plan)).filter(({ generation }) => generation === 2)
+      const offsets = (await readOffsets(seat, plan)).lanes.filter(({ generation }) => generation === 2)
       expect(offsets.map(({ start: from }) => from)).toEqual(start.starts!.map(({ position }) => position))
       await switchGeneration(seat, plan, 2)
       expect(await storedRows(inner, plan)).toEqual(rows)
@@ -284,7 +284,7 @@ describe('a replay from the middle of a log', () => {
       const rows = await storedRows(alone, plan)
       expect(await storedRows(store, plan)).toEqual(rows)
       expect(await storedRows(store, plan, NAMESPACE, 1)).toEqual(rows)
-      expect((await readOffsets(seat, plan)).map(({ isCurrent }) => isCurrent)).toEqual([false, true])
+      expect((await readOffsets(seat, plan)).lanes.map(({ isCurrent }) => isCurrent)).toEqual([false, true])
     })
   }, 60_000)
 
@@ -304,7 +304,7 @@ describe('a replay from the middle of a log', () => {
       await who.consumer.deliver(0, count)
       await who.flush()
     }
-    const markers = (await readOffsets(seat, plan)).map(({ marker }) => marker)
+    const markers = (await readOffsets(seat, plan)).lanes.map(({ marker }) => marker)
     const lag = markers[0]! - markers[1]!
     expect(lag).toBeGreaterThan(0)
     await expect(switchGeneration(seat, plan, 2, { maxLag: lag - 1 })).rejects.toMatchObject({ code: 'VIEW_NOT_READY' })
