@@ -152,6 +152,32 @@ describe('the stream job', () => {
     expect(reports.filter(({ event }) => event === 'stopped')).toMatchObject([{ log: 'payments.0', code }])
   })
 
+  it('takes a hole at its marker for ordinary in a compacted topic alone', async () => {
+    const plan = await paymentsView()
+    const log = drawPayments(seededRandom(8), 12, 3).map(messageOf)
+    // The record at the marker was replaced by a later one of its key.
+    const after = [...log.slice(0, 9), ...log.slice(10)]
+    for (const compacted of [false, true]) {
+      const store = createMemoryStore()
+      await run(plan, store, [log.slice(0, 10)])
+      const group = new ScriptedGroup('payments', [after], seededRandom(0))
+      group.compacted = compacted
+      const consumer = new ScriptedConsumer(group)
+      const reports: StreamReport[] = []
+      const job = await StreamJob.create(optionsOf(plan, consumer, store, reports))
+      await job.start()
+      await group.assign(0, consumer)
+      while (await consumer.deliver(0, 5));
+      await job.stop()
+      expect(reports.filter(({ event }) => event === 'stopped').map(({ code }) => code)).toEqual(
+        compacted ? [] : ['LOG_CHANGED'],
+      )
+      if (!compacted) continue
+      const payments = drawPayments(seededRandom(8), 12, 3)
+      expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, payments))
+    }
+  })
+
   it('tells an emptied store from a new one by what the group has committed', async () => {
     const plan = await paymentsView()
     const log = drawPayments(seededRandom(4), 10, 3).map(messageOf)
