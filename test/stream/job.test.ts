@@ -1,6 +1,9 @@
 /** The stream job over a scripted group: members die, sleep and come back, stores lose replies, and the rows are the same. */
 import { describe, expect, it } from 'vitest'
+import { compileView } from '../../src/define/compile.ts'
+import { count, defineView, timestamp, utf8 } from '../../src/define/dsl.ts'
 import type { Plan } from '../../src/model/plan.ts'
+import { NO_WORKER_METRICS } from '../../src/observe/port.ts'
 import { rowsToBatch } from '../../src/source/rows.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
@@ -45,6 +48,19 @@ function decoderOf({ inputs, onReject }: DecoderOptions): MessageDecoder {
       return { ...batch, positions, recordTimes }
     },
   }
+}
+
+/** Of the same topic, and another state. */
+function otherView(): Promise<Plan> {
+  return compileView(
+    defineView({
+      name: 'other',
+      source: { name: 'payments', columns: { card: utf8(), at: timestamp('ms') } },
+      entity: 'card',
+      time: 'at',
+      aggregations: [count({ windows: ['1h'] })],
+    }),
+  )
 }
 
 function partitionsOf(payments: readonly Payment[], count: number, random: Random): StreamMessage[][] {
@@ -174,6 +190,32 @@ describe('the stream job', () => {
       )
       if (!compacted) continue
       const payments = drawPayments(seededRandom(8), 12, 3)
+      expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, payments))
+    }
+  })
+
+  it('decodes a message once for all views of its topic, and counts the offsets that no message has', async () => {
+    const plans = [await paymentsView(), await paymentsView('payments', 'again'), await otherView()]
+    const payments = drawPayments(seededRandom(9), 60, 5)
+    const log = payments.map((payment, i) => messageOf(payment, i + 2 * Math.floor(i / 10)))
+    let [decoded, holes] = [0, 0]
+    const store = createMemoryStore()
+    await run(plans[0]!, store, [log], undefined, {
+      plans,
+      decoder: (options) => {
+        const inner = decoderOf(options)
+        return {
+          decode: (messages) => {
+            decoded += messages.length
+            return inner.decode(messages)
+          },
+        }
+      },
+      metrics: { ...NO_WORKER_METRICS, offsetHoles: (_topic, count) => (holes += count) },
+    })
+    expect(decoded).toBe(60)
+    expect(holes).toBe(10)
+    for (const plan of plans) {
       expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, payments))
     }
   })
