@@ -229,6 +229,18 @@ describe('the stream job', () => {
     expect(reports.filter(({ event }) => event === 'stopped')).toMatchObject([{ code: 'STORE_LOST' }])
   })
 
+  it('tells the group where a partition stands that its owner before could not tell of', async () => {
+    const plan = await paymentsView()
+    const log = drawPayments(seededRandom(4), 10, 3).map(messageOf)
+    const store = createMemoryStore()
+    await run(plan, store, [log])
+    // Nothing new comes.
+    const { group } = await run(plan, store, [log], [{ position: 4, metadata: '' }])
+    expect(group.committed[0]).toMatchObject({ position: 10 })
+    const ahead = await run(plan, store, [log], [{ position: 12, metadata: 'x' }])
+    expect(ahead.group.committed[0]).toEqual({ position: 12, metadata: 'x' })
+  })
+
   it('puts poison away and goes on, and stops where it is too much', async () => {
     const plan = await paymentsView()
     const payments = drawPayments(seededRandom(5), 2_000, 5)

@@ -22,7 +22,7 @@ import {
   whyNoRedis,
 } from '../support/redis.ts'
 import { drawPayments, expectedRows, type Payment, START_MS, storedRows } from './payments.ts'
-import { Pipeline, SEED, type Stream } from './pipeline.ts'
+import { Pipeline, SEED, type Stream, type Worker } from './pipeline.ts'
 import { Recovery } from './recovery.ts'
 
 const missing = whyNoKafka() ?? whyNoRedis() ?? (isForeignRedis ? 'a Redis of our own' : undefined)
@@ -68,7 +68,7 @@ describe.skipIf(missing !== undefined)('the pipeline', { timeout: 240_000 }, () 
     const payments = drawPayments(seededRandom(SEED), 4_000, 100)
     const part = (at: number) => payments.slice(at * 800, (at + 1) * 800)
     const recovery = new Recovery(kafka, stream)
-    const team = [pipeline.start(stream), pipeline.start(stream)]
+    const team = [0, 1].map(() => pipeline.start(stream, '--metrics-port', '0'))
     await pipeline.produce(stream, part(0))
     await pipeline.settles(stream, await expectedRows(stream.plan, part(0)), 'before it refuses')
     const refusals: Record<string, [refuse: () => Promise<unknown>, relent: () => Promise<unknown>]> = {
@@ -108,6 +108,7 @@ describe.skipIf(missing !== undefined)('the pipeline', { timeout: 240_000 }, () 
       await pipeline.settles(stream, await expectedRows(stream.plan, soFar), name)
     }
     process.stderr.write(`pipeline: refused by Redis: ${await recovery.report()}\n`)
+    for (const worker of team) await expectConserved(worker)
     await pipeline.finish(...team)
     await pipeline.expectSame(stream, await expectedRows(stream.plan, payments))
   })
@@ -243,6 +244,20 @@ describe.skipIf(missing !== undefined)('the pipeline', { timeout: 240_000 }, () 
     expect(await countOf(gone)).toBe(0)
   })
 })
+
+/** Every record that a view took has one end. */
+async function expectConserved({ log }: Worker): Promise<void> {
+  const url = /metrics on (http:\S+?)\/metrics/.exec(log())![1]!
+  const text = await (await fetch(`${url}/metrics`)).text()
+  const sumOf = (name: string) =>
+    [...text.matchAll(new RegExp(`^tilefold_${name}_events_total\\{[^}]*\\} (\\S+)$`, 'gm'))].reduce(
+      (sum, [, value]) => sum + Number(value),
+      0,
+    )
+  expect(sumOf('consumed')).toBeGreaterThan(0)
+  const ends = ['applied', 'duplicate', 'late', 'filtered', 'rejected'].map(sumOf)
+  expect(ends.reduce((sum, each) => sum + each, 0)).toBe(sumOf('consumed'))
+}
 
 /** What the server says to a write now. */
 async function refusalOf({ client }: RedisServer): Promise<string> {
