@@ -10,6 +10,8 @@ export interface OpenStore {
   readonly where: string
   /** Directory that worker threads open for themselves; a shared store has none. */
   readonly path?: string
+  /** Is it still to be trusted with rows? Throws STORE_UNSAFE, STORE_UNAVAILABLE. */
+  readonly check?: () => Promise<unknown>
 }
 
 export interface StoreUse {
@@ -41,7 +43,7 @@ async function openRedis(settings: Settings, plans: readonly Plan[]): Promise<Op
     await store.close()
     throw error
   }
-  return { store, where: settings.shown('redis_url')! }
+  return { store, where: settings.shown('redis_url')!, check: () => store.checkServer() }
 }
 
 /** Address, user and transport; nothing is connected yet. */
