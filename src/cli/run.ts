@@ -18,6 +18,7 @@ import { type Call, type Command, EXIT_OK } from './command.ts'
 import { plansToFill, readGeneration, VIEW_OPTION } from './generation-number.ts'
 import { kafkaOptionsOf } from './kafka-settings.ts'
 import { readDuration, type Settings } from './settings.ts'
+import { StoreWatch } from './store-watch.ts'
 import { openStore } from './stores.ts'
 import type { Signal } from './terminal.ts'
 import { groupOf, readTopics, TOPIC_OPTIONS, topicsOf } from './topics.ts'
@@ -78,8 +79,9 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
   const { namespace, plans: allPlans } = await loadViews(settings)
   const topics = readTopics(flags, allPlans)
   const generation = readGeneration(flags.generation as string | undefined)
-  const { store, where } = await openStore(settings, { readOnly: false, plans: allPlans })
+  const { store, where, check } = await openStore(settings, { readOnly: false, plans: allPlans })
   let deadLetters: DeadLetters | undefined
+  const watch = check && new StoreWatch(check, log)
   let endpoint: Endpoint | undefined
   try {
     // What the client finds worth a line is mostly detail to us.
@@ -129,7 +131,7 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
     for (const view of await findUncut({ store, namespace }, plans)) {
       log.warn(`view ${view}: ${UNCUT}`, { view })
     }
-    endpoint = await openEndpoint(settings, metrics, jobs)
+    endpoint = await openEndpoint(settings, metrics, jobs, watch)
     if (endpoint) log.info(`metrics on ${endpoint.url}/metrics`)
     try {
       for (const job of jobs) await job.start()
@@ -145,6 +147,7 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
     log.info('stopped')
     return EXIT_OK
   } finally {
+    watch?.stop()
     await endpoint?.close()
     await deadLetters?.close()
     await store.close()
@@ -159,18 +162,22 @@ async function stopAll(jobs: readonly StreamJob[]): Promise<void> {
   if (failed) throw failed.reason
 }
 
-/** Ready means: no partition waits for a person. */
+/** Ready means: nothing waits for a person, no partition and not the store. */
 async function openEndpoint(
   settings: Settings,
   exposition: Exposition,
   jobs: readonly StreamJob[],
+  watch: StoreWatch | undefined,
 ): Promise<Endpoint | undefined> {
   const port = settings.whole('metrics_port')
   if (port === undefined) return undefined
   const host = settings.text('host')!
   const stopped = () => jobs.flatMap((job) => [...job.stopped])
-  const unready = () => stopped()[0]?.[1].code
-  const unreadyDetails = () => stopped().map(([log, { code }]) => `log ${log} is stopped: ${code}`)
+  const unready = () => watch?.unfit?.code ?? stopped()[0]?.[1].code
+  const unreadyDetails = () => [
+    ...(watch?.unfit ? [watch.unfit.message] : []),
+    ...stopped().map(([log, { code }]) => `log ${log} is stopped: ${code}`),
+  ]
   const access = new Access(host, settings.text('token'))
   return startEndpoint({ host, port, exposition, access, unready, unreadyDetails })
 }

@@ -14,6 +14,8 @@ export interface OpenStore {
   readonly path?: string
   /** The shared store, as worker threads open it for themselves. */
   readonly redis?: RedisAddress
+  /** Is it still to be trusted with rows? Throws STORE_UNSAFE, STORE_UNAVAILABLE. */
+  readonly check?: () => Promise<unknown>
 }
 
 export interface StoreUse {
@@ -46,7 +48,8 @@ async function openRedis(settings: Settings, plans: readonly Plan[]): Promise<Op
     await store.close()
     throw error
   }
-  return { store, where: settings.shown('redis_url')!, redis: { options, expiriesMs } }
+  const check = () => store.checkServer()
+  return { store, where: settings.shown('redis_url')!, redis: { options, expiriesMs }, check }
 }
 
 /** Address, user and transport; nothing is connected yet. */

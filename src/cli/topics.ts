@@ -5,7 +5,10 @@ import { type Settings, settingError } from './settings.ts'
 
 export const TOPIC_OPTIONS: readonly Option[] = [
   { flags: '--kafka-brokers <list>', about: 'host:port of some brokers, by comma; TILEFOLD_KAFKA_BROKERS' },
-  { flags: '--kafka-group <name>', about: 'consumer group (tilefold-<namespace>)' },
+  {
+    flags: '--kafka-group <name>',
+    about: 'consumer group (tilefold-<namespace>); each later generation has one of its own, named after it',
+  },
   { flags: '--topic <source=topic>', about: 'topic of a source that is not named like it', isList: true },
 ]
 

@@ -191,6 +191,8 @@ export class StreamJob implements StreamHandler {
       )
       this.#runs.set(name, run)
       this.#countLanes()
+      // Whoever had it before may have had no time to say so, and we may have nothing to write for a while.
+      if (run.applied + 1 > (bounds.committed?.position ?? 0)) this.#commit(run, run.applied + 1)
       this.#report(
         'info',
         'assigned',

@@ -165,6 +165,11 @@ export class PartitionRun {
     return this.#handles
   }
 
+  /** Every view holds everything up to here; -1 before one does. */
+  get applied(): number {
+    return Math.min(...this.#handles.map((handle) => handle.status.applied))
+  }
+
   /** Last position that was taken in. */
   get seen(): number {
     return this.#seen

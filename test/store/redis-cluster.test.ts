@@ -7,6 +7,7 @@ import { redisLaneKeys, segmentKey } from '../../src/store/redis-key.ts'
 import { appliedOf, segmentHash } from '../../src/store/rules.ts'
 import {
   freshNamespace,
+  moveSlot,
   type RedisCluster,
   type RedisServer,
   startCluster,
@@ -102,13 +103,10 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
     const slot = await slotOf(lane)
     const source = await masterOf(lane)
     const target = cluster.nodes.slice(0, 3).find((node) => node !== source)!
-    const idOf = async (node: RedisServer) => (await node.client.cluster('MYID')) as string
     const { token } = await store.takeLane(lane, 'a')
     const rows = Array.from({ length: 60 }, (_, j) => rowOf(`k${j}`, 0, 0, 500))
     expect(await store.write(lane, token, 0, { rows, segments: [new Uint8Array(900)], flushingTo: 0 })).toBe('ok')
 
-    await target.client.cluster('SETSLOT', slot, 'IMPORTING', await idOf(source))
-    await source.client.cluster('SETSLOT', slot, 'MIGRATING', await idOf(target))
     let sequence = 1
     let reads = 0
     let isMoving = true
@@ -126,15 +124,7 @@ describe.skipIf(whyNoRedis() !== undefined)('on a Cluster', () => {
         expect(found.filter((bytes) => bytes === undefined)).toEqual([])
       }
     })()
-    for (;;) {
-      const keys = (await source.client.callBuffer('CLUSTER', 'GETKEYSINSLOT', `${slot}`, '1')) as Buffer[]
-      if (keys.length === 0) break
-      await source.client.callBuffer('MIGRATE', '127.0.0.1', `${target.port}`, keys[0], '0', '5000')
-      await sleep(4)
-    }
-    for (const node of [target, source, ...cluster.nodes.slice(0, 3)]) {
-      await node.client.cluster('SETSLOT', slot, 'NODE', await idOf(target))
-    }
+    await moveSlot(cluster, slot, source, target)
     await sleep(50)
     isMoving = false
     await Promise.all([writing, reading])

@@ -1,6 +1,9 @@
 /** The stream job over a scripted group: members die, sleep and come back, stores lose replies, and the rows are the same. */
 import { describe, expect, it } from 'vitest'
+import { compileView } from '../../src/define/compile.ts'
+import { count, defineView, timestamp, utf8 } from '../../src/define/dsl.ts'
 import type { Plan } from '../../src/model/plan.ts'
+import { NO_WORKER_METRICS } from '../../src/observe/port.ts'
 import { rowsToBatch } from '../../src/source/rows.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
@@ -45,6 +48,19 @@ function decoderOf({ inputs, onReject }: DecoderOptions): MessageDecoder {
       return { ...batch, positions, recordTimes }
     },
   }
+}
+
+/** Of the same topic, and another state. */
+function otherView(): Promise<Plan> {
+  return compileView(
+    defineView({
+      name: 'other',
+      source: { name: 'payments', columns: { card: utf8(), at: timestamp('ms') } },
+      entity: 'card',
+      time: 'at',
+      aggregations: [count({ windows: ['1h'] })],
+    }),
+  )
 }
 
 function partitionsOf(payments: readonly Payment[], count: number, random: Random): StreamMessage[][] {
@@ -152,6 +168,58 @@ describe('the stream job', () => {
     expect(reports.filter(({ event }) => event === 'stopped')).toMatchObject([{ log: 'payments.0', code }])
   })
 
+  it('takes a hole at its marker for ordinary in a compacted topic alone', async () => {
+    const plan = await paymentsView()
+    const log = drawPayments(seededRandom(8), 12, 3).map(messageOf)
+    // The record at the marker was replaced by a later one of its key.
+    const after = [...log.slice(0, 9), ...log.slice(10)]
+    for (const compacted of [false, true]) {
+      const store = createMemoryStore()
+      await run(plan, store, [log.slice(0, 10)])
+      const group = new ScriptedGroup('payments', [after], seededRandom(0))
+      group.compacted = compacted
+      const consumer = new ScriptedConsumer(group)
+      const reports: StreamReport[] = []
+      const job = await StreamJob.create(optionsOf(plan, consumer, store, reports))
+      await job.start()
+      await group.assign(0, consumer)
+      while (await consumer.deliver(0, 5));
+      await job.stop()
+      expect(reports.filter(({ event }) => event === 'stopped').map(({ code }) => code)).toEqual(
+        compacted ? [] : ['LOG_CHANGED'],
+      )
+      if (!compacted) continue
+      const payments = drawPayments(seededRandom(8), 12, 3)
+      expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, payments))
+    }
+  })
+
+  it('decodes a message once for all views of its topic, and counts the offsets that no message has', async () => {
+    const plans = [await paymentsView(), await paymentsView('payments', 'again'), await otherView()]
+    const payments = drawPayments(seededRandom(9), 60, 5)
+    const log = payments.map((payment, i) => messageOf(payment, i + 2 * Math.floor(i / 10)))
+    let [decoded, holes] = [0, 0]
+    const store = createMemoryStore()
+    await run(plans[0]!, store, [log], undefined, {
+      plans,
+      decoder: (options) => {
+        const inner = decoderOf(options)
+        return {
+          decode: (messages) => {
+            decoded += messages.length
+            return inner.decode(messages)
+          },
+        }
+      },
+      metrics: { ...NO_WORKER_METRICS, offsetHoles: (_topic, count) => (holes += count) },
+    })
+    expect(decoded).toBe(60)
+    expect(holes).toBe(10)
+    for (const plan of plans) {
+      expect(await storedRows(store, plan)).toEqual(await expectedRows(plan, payments))
+    }
+  })
+
   it('tells an emptied store from a new one by what the group has committed', async () => {
     const plan = await paymentsView()
     const log = drawPayments(seededRandom(4), 10, 3).map(messageOf)
@@ -159,6 +227,18 @@ describe('the stream job', () => {
     expect(group.committed[0]).toMatchObject({ position: 10 })
     const { reports } = await run(plan, createMemoryStore(), [log], group.committed)
     expect(reports.filter(({ event }) => event === 'stopped')).toMatchObject([{ code: 'STORE_LOST' }])
+  })
+
+  it('tells the group where a partition stands that its owner before could not tell of', async () => {
+    const plan = await paymentsView()
+    const log = drawPayments(seededRandom(4), 10, 3).map(messageOf)
+    const store = createMemoryStore()
+    await run(plan, store, [log])
+    // Nothing new comes.
+    const { group } = await run(plan, store, [log], [{ position: 4, metadata: '' }])
+    expect(group.committed[0]).toMatchObject({ position: 10 })
+    const ahead = await run(plan, store, [log], [{ position: 12, metadata: 'x' }])
+    expect(ahead.group.committed[0]).toEqual({ position: 12, metadata: 'x' })
   })
 
   it('puts poison away and goes on, and stops where it is too much', async () => {

@@ -34,6 +34,8 @@ export interface Stream {
   readonly namespace: string
   readonly plan: Plan
   readonly partitions: number
+  /** Of the view; the payments' own unless told. */
+  readonly yaml?: string
 }
 
 export class Pipeline {
@@ -76,10 +78,10 @@ export class Pipeline {
   }
 
   /** Any command about the stream, against its store. */
-  spawn({ topic, namespace }: Stream, command: string, ...flags: string[]): Worker {
+  spawn({ topic, namespace, yaml }: Stream, command: string, ...flags: string[]): Worker {
     const home = join(this.folder, `home-${this.#started++}`)
     mkdirSync(home)
-    const args = [command, '--file', this.definitionOf(topic), '--namespace', namespace]
+    const args = [command, '--file', this.definitionOf(topic, yaml), '--namespace', namespace]
     const where = this.directory ? ['--store', this.directory] : ['--redis-url', this.redisUrls.join(',')]
     // A flag of the caller's comes last and wins.
     const child = spawn(process.execPath, [BIN, ...args, ...where, ...flags], {
@@ -129,9 +131,9 @@ export class Pipeline {
     }
   }
 
-  definitionOf(topic: string): string {
+  definitionOf(topic: string, yaml = paymentsYaml(topic)): string {
     const path = join(this.folder, `${topic}.yaml`)
-    writeFileSync(path, paymentsYaml(topic))
+    writeFileSync(path, yaml)
     return path
   }
 

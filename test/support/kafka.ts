@@ -6,7 +6,7 @@
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -22,6 +22,8 @@ export interface KafkaCluster {
   readonly secureBrokers: readonly string[]
   /** PEM of the certificate that the secure listener shows. */
   readonly certificate: string
+  /** What a client shows there, where it has to: PEM. */
+  readonly clientKeys: { readonly cert: string; readonly key: string } | undefined
   /** A plain client, for tests that look at the cluster from outside. */
   readonly client: Kafka
   readonly admin: Admin
@@ -43,8 +45,11 @@ export interface KafkaCluster {
 export interface KafkaOptions {
   readonly brokers?: 1 | 3
   readonly properties?: Readonly<Record<string, string>>
-  /** One more listener with TLS and SASL (PLAIN and SCRAM-SHA-256); its user is `alice`, the password `alice-secret`. */
-  readonly secure?: boolean
+  /**
+   * One more listener with TLS and SASL (PLAIN and SCRAM-SHA-256); its user is `alice`, the password `alice-secret`. `mutual`:
+   * a client has to show its certificate as well.
+   */
+  readonly secure?: boolean | 'mutual'
 }
 
 /** Why there is no Kafka to test with, or undefined: then there is one. In CI there must be one. */
@@ -102,6 +107,7 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
     brokers,
     secureBrokers: (nodes ?? []).map((node) => `127.0.0.1:${node.securePort}`),
     certificate: nodes?.[0]?.certificate ?? '',
+    clientKeys: nodes?.[0]?.clientKeys,
     client,
     admin,
     async createTopic(name, partitions = 1, config = {}) {
@@ -159,6 +165,7 @@ interface Node {
   readonly securePort: number
   readonly clusterId: string
   readonly certificate: string
+  readonly clientKeys: KafkaCluster['clientKeys']
   readonly secure: boolean
   process: ChildProcess | undefined
   output: string
@@ -166,10 +173,12 @@ interface Node {
 
 async function planNodes(options: KafkaOptions): Promise<Node[]> {
   const count = options.brokers ?? 1
-  const secure = options.secure === true
+  const secure = options.secure !== undefined && options.secure !== false
+  const isMutual = options.secure === 'mutual'
   const folder = mkdtempSync(path.join(tmpdir(), 'tilefold-kafka-'))
   const clusterId = randomBytes(16).toString('base64url')
   const certificate = secure ? makeCertificate(folder) : ''
+  const clientKeys = isMutual ? makeClientKeys(folder) : undefined
   const ports = await freePorts(count * 3)
   const voters = Array.from({ length: count }, (_, id) => `${id}@127.0.0.1:${ports[id * 3 + 1]}`).join(',')
   return Array.from({ length: count }, (_, id) => {
@@ -204,6 +213,7 @@ async function planNodes(options: KafkaOptions): Promise<Node[]> {
       // Tests' records bear times of their own, some years old: by time, retention would delete them before they are read.
       'log.retention.ms': -1,
       ...(secure ? secureProperties(folder) : {}),
+      ...(isMutual ? mutualProperties(folder) : {}),
       ...options.properties,
     }
     const file = path.join(folder, `server-${id}.properties`)
@@ -213,7 +223,8 @@ async function planNodes(options: KafkaOptions): Promise<Node[]> {
         .map(([key, value]) => `${key}=${value}\n`)
         .join(''),
     )
-    return { id, folder, file, port, securePort, clusterId, certificate, secure, process: undefined, output: '' }
+    const node = { id, folder, file, port, securePort, clusterId, certificate, clientKeys, secure }
+    return { ...node, process: undefined, output: '' }
   })
 }
 
@@ -227,6 +238,25 @@ function secureProperties(folder: string): Record<string, string> {
     'listener.name.secure.plain.sasl.jaas.config': `${module}.plain.PlainLoginModule required user_alice="alice-secret";`,
     'listener.name.secure.scram-sha-256.sasl.jaas.config': `${module}.scram.ScramLoginModule required;`,
   }
+}
+
+function mutualProperties(folder: string): Record<string, string> {
+  return {
+    'listener.name.secure.ssl.client.auth': 'required',
+    'ssl.truststore.location': path.join(folder, 'trusted.p12'),
+    'ssl.truststore.type': 'PKCS12',
+    'ssl.truststore.password': 'of-a-test',
+  }
+}
+
+/** A client's key and certificate, which the brokers trust. */
+function makeClientKeys(folder: string): { readonly cert: string; readonly key: string } {
+  const [cert, key] = [path.join(folder, 'client.crt'), path.join(folder, 'client.key')]
+  const self = ['-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=a worker']
+  execFileSync('openssl', ['req', ...self, '-keyout', key, '-out', cert], { stdio: 'pipe' })
+  const store = ['-keystore', path.join(folder, 'trusted.p12'), '-storetype', 'PKCS12', '-storepass', 'of-a-test']
+  execFileSync('keytool', ['-importcert', '-noprompt', '-alias', 'client', '-file', cert, ...store], { stdio: 'pipe' })
+  return { cert: readFileSync(cert, 'utf8'), key: readFileSync(key, 'utf8') }
 }
 
 /** A certificate for 127.0.0.1 that signs itself; its PEM. */

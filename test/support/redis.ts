@@ -151,6 +151,30 @@ export async function startCluster(): Promise<RedisCluster> {
   }
 }
 
+/** Moves a slot from one master to another key by key, as an operator's resharding does; everybody is told at the end. */
+export async function moveSlot(
+  { nodes }: RedisCluster,
+  slot: number,
+  source: RedisServer,
+  target: RedisServer,
+  pauseMs = 4,
+): Promise<number> {
+  const idOf = async (node: RedisServer) => (await node.client.cluster('MYID')) as string
+  await target.client.cluster('SETSLOT', slot, 'IMPORTING', await idOf(source))
+  await source.client.cluster('SETSLOT', slot, 'MIGRATING', await idOf(target))
+  for (let moved = 0; ; moved++) {
+    const keys = (await source.client.callBuffer('CLUSTER', 'GETKEYSINSLOT', `${slot}`, '1')) as Buffer[]
+    if (keys.length === 0) {
+      for (const node of [target, source, ...nodes.slice(0, 3)]) {
+        await node.client.cluster('SETSLOT', slot, 'NODE', await idOf(target))
+      }
+      return moved
+    }
+    await source.client.callBuffer('MIGRATE', '127.0.0.1', `${target.port}`, keys[0]!, '0', '5000')
+    await sleep(pauseMs)
+  }
+}
+
 /** Waits until something is so; fails after half a minute. */
 export async function until(isSo: () => Promise<boolean> | boolean): Promise<void> {
   const deadline = performance.now() + 30_000
