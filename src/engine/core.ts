@@ -233,11 +233,16 @@ export class Core {
     })
   }
 
-  /** Keys of a chunk's entities, in its order. */
+  /** Numbers of a chunk's entities, in its order. */
+  entitiesOf(chunk: DirtyChunk): number[] {
+    const entities: number[] = []
+    for (let place = chunk.start; place < chunk.end; place++) entities.push(this.#exports.dirtyEntity(place) >>> 0)
+    return entities
+  }
+
+  /** Their keys. */
   keysOf(chunk: DirtyChunk): Uint8Array[] {
-    const keys: Uint8Array[] = []
-    for (let place = chunk.start; place < chunk.end; place++) keys.push(this.keyOf(this.#exports.dirtyEntity(place)))
-    return keys
+    return this.entitiesOf(chunk).map((entity) => this.keyOf(entity))
   }
 
   /** Position of the first event of each entity's delta, in the chunk's order. */
