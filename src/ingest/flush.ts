@@ -45,7 +45,9 @@ export async function flushLanes(
     if (read?.missing) await owner.readRows(read.missing.keys, read.missing.sink, read.missing.deltaStarts)
     for (const [i, chunk] of own.entries()) {
       const { keys, entities, stored } = read!
-      const rows = core.writeRows(chunk, stored, position).map((bytes, at): StoredRow => ({ key: keys[at]!, bytes }))
+      const rows = core
+        .writeRows(chunk, stored, position, kept.pad)
+        .map((bytes, at): StoredRow => ({ key: keys[at]!, bytes }))
       tally.rows += rows.length
       for (const { bytes } of rows) tally.bytes += bytes.length
       // The last chunk is written with the marker.

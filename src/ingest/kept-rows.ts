@@ -10,10 +10,14 @@
  *
  * Two halves: what is asked for moves to the young one; when that is full, the old one goes.
  */
+import type { RowPad } from '../engine/core.ts'
+
 export class KeptRows {
+  /** Where a chunk's rows are while they are written. */
+  readonly pad: RowPad = { memory: new Uint8Array(0) }
   readonly #bytesMax: number
-  #young = new Map<number, Uint8Array>()
-  #old = new Map<number, Uint8Array>()
+  #young = new Map<number, Kept>()
+  #old = new Map<number, Kept>()
   #youngBytes = 0
   #oldBytes = 0
 
@@ -26,24 +30,40 @@ export class KeptRows {
     return this.#youngBytes + this.#oldBytes
   }
 
-  /** The entity's row; undefined where it is not kept, whether there is one or not. */
+  /** The entity's row, good until the next `put`; undefined where it is not kept, whether there is one or not. */
   get(entity: number): Uint8Array | undefined {
-    return this.#young.get(entity) ?? this.#old.get(entity)
+    const kept = this.#young.get(entity) ?? this.#old.get(entity)
+    return kept?.memory.subarray(0, kept.length)
   }
 
-  /** A row that is stored as it is given here; its bytes stay as they are. */
+  /** Copies a row that is stored as it is given here. */
   put(entity: number, row: Uint8Array): void {
     if (this.#bytesMax === 0) return
-    const was = this.#young.get(entity)
-    if (was !== undefined) this.#youngBytes -= costOf(was)
-    this.#young.set(entity, row)
-    this.#youngBytes += costOf(row)
-    if (this.#youngBytes <= this.#bytesMax / 2) return
-    this.#old = this.#young
-    this.#oldBytes = this.#youngBytes
-    this.#young = new Map()
-    this.#youngBytes = 0
-    if (this.#oldBytes > this.#bytesMax) this.clear()
+    let kept = this.#young.get(entity)
+    if (kept !== undefined) this.#youngBytes -= costOf(kept)
+    else {
+      kept = this.#old.get(entity)
+      if (kept !== undefined) this.#oldBytes -= costOf(kept)
+      this.#old.delete(entity)
+    }
+    // A row grows with most flushes: memory that is asked for each time is the garbage collector's work each time.
+    if (kept === undefined || kept.memory.length < row.length) {
+      kept = { memory: new Uint8Array(Math.ceil((row.length * ROOM) / 64) * 64), length: 0 }
+    }
+    kept.memory.set(row)
+    kept.length = row.length
+    this.#young.set(entity, kept)
+    this.#youngBytes += costOf(kept)
+    if (this.#youngBytes > this.#bytesMax / 2) {
+      this.#old = this.#young
+      this.#oldBytes = this.#youngBytes
+      this.#young = new Map()
+      this.#youngBytes = 0
+    }
+    // Rows may be of any size: the old ones are the first to go.
+    if (this.bytes <= this.#bytesMax) return
+    this.#old = new Map()
+    this.#oldBytes = 0
   }
 
   clear(): void {
@@ -54,9 +74,16 @@ export class KeptRows {
   }
 }
 
+interface Kept {
+  readonly memory: Uint8Array
+  length: number
+}
+
+/** What is taken for a row, in rows. */
+const ROOM = 1.25
 /** Beside its bytes: the array, and its place in the map. */
 const ROW_OVERHEAD_BYTES = 200
 
-function costOf(row: Uint8Array): number {
-  return row.length + ROW_OVERHEAD_BYTES
+function costOf({ memory }: Kept): number {
+  return memory.length + ROW_OVERHEAD_BYTES
 }
