@@ -40,6 +40,8 @@ export function nowMs(): number {
 
 /** The producer sends what has come up since the last time. */
 const TICK_MS = 5
+/** After a pause of the whole machine no request gets larger than the broker takes. */
+const SEND_MESSAGES_MAX = 1_000
 
 if (process.send !== undefined) await main(JSON.parse(process.argv[2]!))
 
@@ -95,11 +97,12 @@ async function produce({ brokers, topic, entityCount, seed }: ProcessTask): Prom
     const startMs = performance.now()
     for (let made = 0; made < perSecond * seconds; ) {
       const due = Math.min(perSecond * seconds, Math.floor(((performance.now() - startMs) * perSecond) / 1000))
-      if (due > made) {
+      while (due > made) {
         const atMs = nowMs()
-        const messages = Array.from({ length: due - made }, () => maker.make(atMs))
+        const count = Math.min(due - made, SEND_MESSAGES_MAX)
+        const messages = Array.from({ length: count }, () => maker.make(atMs))
         answers.push(send(producer, topic, messages, nowMs(), sent))
-        made = due
+        made += count
       }
       await new Promise((resolve) => setTimeout(resolve, TICK_MS))
     }

@@ -33,6 +33,21 @@ export interface DirtyChunk {
   readonly end: number
 }
 
+/** Memory for the rows of one chunk after the other. */
+export interface RowPad {
+  memory: Uint8Array
+}
+
+const NO_BYTES = new Uint8Array(0)
+
+/** Room for `bytes` bytes, the first `used` of which stay. */
+function makeRoom(pad: RowPad, used: number, bytes: number): void {
+  if (pad.memory.length >= bytes) return
+  const memory = new Uint8Array(Math.max(2 * bytes, 4096))
+  memory.set(pad.memory.subarray(0, used))
+  pad.memory = memory
+}
+
 export class Core {
   readonly state: StatePlan
   readonly #module: CoreModule
@@ -247,11 +262,16 @@ export class Core {
     })
   }
 
-  /** Keys of a chunk's entities, in its order. */
+  /** Numbers of a chunk's entities, in its order. */
+  entitiesOf(chunk: DirtyChunk): number[] {
+    const entities: number[] = []
+    for (let place = chunk.start; place < chunk.end; place++) entities.push(this.#exports.dirtyEntity(place) >>> 0)
+    return entities
+  }
+
+  /** Their keys. */
   keysOf(chunk: DirtyChunk): Uint8Array[] {
-    const keys: Uint8Array[] = []
-    for (let place = chunk.start; place < chunk.end; place++) keys.push(this.keyOf(this.#exports.dirtyEntity(place)))
-    return keys
+    return this.entitiesOf(chunk).map((entity) => this.keyOf(entity))
   }
 
   /** Position of the first event of each entity's delta, in the chunk's order. */
@@ -264,12 +284,18 @@ export class Core {
   }
 
   /**
-   * The chunk's new rows at `position`; `stored` holds the rows that the store has, in the chunk's order. Rows are copies.
-   * Throws ROW_CORRUPT, REGRESSED.
+   * The chunk's new rows at `position`; `stored` holds the rows that the store has, in the chunk's order. Rows are copies, in memory of
+   * their own or in `pad`, where they are good until it is used again. Throws ROW_CORRUPT, REGRESSED.
    */
-  writeRows(chunk: DirtyChunk, stored: (Uint8Array | undefined)[], position: number): Uint8Array[] {
+  writeRows(
+    chunk: DirtyChunk,
+    stored: (Uint8Array | undefined)[],
+    position: number,
+    pad: RowPad = { memory: NO_BYTES },
+  ): Uint8Array[] {
     return this.#run('write rows', (core) => {
-      const rows: Uint8Array[] = []
+      const ends: number[] = []
+      let end = 0
       let memory = new Uint8Array(core.memory.buffer)
       for (let place = chunk.start; place < chunk.end; place++) {
         const old = stored[place - chunk.start]
@@ -287,9 +313,13 @@ export class Core {
         // Memory that grew has a new buffer, and the old view is empty.
         if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
         const from = core.rowAddress() >>> 0
-        rows.push(memory.slice(from, from + core.rowBytes()))
+        const bytes = core.rowBytes()
+        makeRoom(pad, end, end + bytes)
+        pad.memory.set(memory.subarray(from, from + bytes), end)
+        end += bytes
+        ends.push(end)
       }
-      return rows
+      return ends.map((to, i) => pad.memory.subarray(i === 0 ? 0 : ends[i - 1]!, to))
     })
   }
 

@@ -2,13 +2,15 @@
  * Delta to store, lane by lane, under the protocol of lane.ts:
  *
  *   flushing_to = F  ->  rows in chunks (each: stored rows read, delta added, written)  ->  marker = F, checkpoint at F
- *                        the next chunk is read while one is written; the last goes with the marker
+ *                        the next chunk is read while one is written; the last goes with the marker;
+ *                        what we wrote lately is not read again (kept-rows.ts)
  *
  * F is the last position judged. A crash leaves some rows at F and the marker behind them: the replay reads a row before its
  * entity's first event and skips what it holds. The delta is emptied only when every lane stands at F.
  */
 import type { Core, DirtyChunk } from '../engine/core.ts'
 import { SEGMENT_BYTES_MAX, type StoredRow } from '../store/port.ts'
+import type { KeptRows } from './kept-rows.ts'
 import type { LaneOwner, RowsToRead } from './lane.ts'
 import type { Pace } from './pace.ts'
 
@@ -27,6 +29,7 @@ export interface FlushTally {
 export async function flushLanes(
   core: Core,
   owners: ReadonlyMap<number, LaneOwner>,
+  kept: KeptRows,
   withCheckpoint: boolean,
   hash: string,
   forced: ReadonlySet<number> = new Set(),
@@ -40,39 +43,58 @@ export async function flushLanes(
     const own = chunks.filter((chunk) => chunk.lane === lane)
     if (own.length === 0 && owner.record.marker >= position && !forced.has(lane)) continue
     owner.beginFlush(position)
-    let read = own.length > 0 ? readOf(core, own[0]!) : undefined
-    if (read) await owner.readRows(read.keys, read.sink, read.deltaStarts)
-    let rows: StoredRow[] = []
+    let read = own.length > 0 ? readOf(core, own[0]!, kept) : undefined
+    if (read?.missing) await owner.readRows(read.missing.keys, read.missing.sink, read.missing.deltaStarts)
     for (const [i, chunk] of own.entries()) {
-      const { keys, stored } = read!
-      rows = core.writeRows(chunk, stored, position).map((bytes, at): StoredRow => ({ key: keys[at]!, bytes }))
+      const { keys, entities, stored } = read!
+      const rows = core
+        .writeRows(chunk, stored, position, kept.pad)
+        .map((bytes, at): StoredRow => ({ key: keys[at]!, bytes }))
       const size = rows.reduce((sum, { bytes }) => sum + bytes.length, 0)
       tally.rows += rows.length
       tally.bytes += size
       await pace?.take(rows.length, size)
       // The last chunk is written with the marker.
-      if (i + 1 === own.length) break
-      read = readOf(core, own[i + 1]!)
-      await owner.writeRows(rows, read)
+      const isLast = i + 1 === own.length
+      if (!isLast) {
+        read = readOf(core, own[i + 1]!, kept)
+        await owner.writeRows(rows, read.missing)
+      } else await owner.endFlush(position, hash, checkpoint, rows)
+      // In a replay the store may have raised a row's applied position: then it is not there as we gave it.
+      if (owner.record.flushingTo > position) continue
+      for (const [at, { bytes }] of rows.entries()) kept.put(entities[at]!, bytes)
     }
-    await owner.endFlush(position, hash, checkpoint, rows)
+    if (own.length === 0) await owner.endFlush(position, hash, checkpoint)
   }
   core.endFlush()
   return tally
 }
 
-interface ChunkRead extends RowsToRead {
+interface ChunkRead {
+  readonly keys: readonly Uint8Array[]
+  readonly entities: readonly number[]
   readonly stored: (Uint8Array | undefined)[]
+  /** What has to be read of it; undefined where every row is kept. */
+  readonly missing: RowsToRead | undefined
 }
 
-/** How to read the stored rows of a chunk; they are copied to `stored`. */
-function readOf(core: Core, chunk: DirtyChunk): ChunkRead {
+/** The stored rows of a chunk: those that are kept, and how to read the others, which are copied to `stored`. */
+function readOf(core: Core, chunk: DirtyChunk, kept: KeptRows): ChunkRead {
   const keys = core.keysOf(chunk)
-  const stored: (Uint8Array | undefined)[] = new Array(keys.length)
+  const entities = core.entitiesOf(chunk)
+  const stored = entities.map((entity) => kept.get(entity))
+  const places = [...entities.keys()].filter((place) => stored[place] === undefined)
+  if (places.length === 0) return { keys, entities, stored, missing: undefined }
   const sink = (index: number, bytes: Uint8Array | undefined) => {
-    stored[index] = bytes?.slice()
+    stored[places[index]!] = bytes?.slice()
   }
-  return { keys, sink, stored, deltaStarts: core.firstPositionsOf(chunk) }
+  const starts = core.firstPositionsOf(chunk)
+  const missing = {
+    keys: places.map((place) => keys[place]!),
+    sink,
+    deltaStarts: places.map((place) => starts[place]!),
+  }
+  return { keys, entities, stored, missing }
 }
 
 function segmentsOf(bytes: Uint8Array): Uint8Array[] {

@@ -31,6 +31,7 @@ import type { StatePlan } from '../model/plan.ts'
 import type { LaneName, Store } from '../store/port.ts'
 import { Erasures } from './erase.ts'
 import { type FlushTally, flushLanes } from './flush.ts'
+import { KeptRows } from './kept-rows.ts'
 import { LaneOwner } from './lane.ts'
 import type { Pace } from './pace.ts'
 import { type SideRecord, sideRecords } from './side.ts'
@@ -82,6 +83,9 @@ export interface IngestOptions {
 /** How much log a restart may have to replay, at least, for a view with dedupe. */
 const CHECKPOINT_INTERVAL_MS = 10_000
 
+/** Of rows that a live ingest keeps, so that it need not read what it wrote; history writes most rows once. */
+const KEPT_BYTES_MAX = 16 << 20
+
 /** Entity keys that one instance keeps; above it they are forgotten after a flush (they are only a cache). */
 const ENTITIES_MAX = 4_000_000
 
@@ -97,6 +101,7 @@ export class Ingest {
   #lastHash = ''
   readonly #written: FlushTally = { rows: 0, bytes: 0 }
   readonly #erasures: Erasures
+  readonly #kept: KeptRows
   #failed: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -107,6 +112,7 @@ export class Ingest {
     const { lanes, shard, shards, completeSinceMs, layoutVersion, takes } = spec
     const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion, takes }
     this.#core = new Core(options.core, spec.state, shares, spec.notAfterMs)
+    this.#kept = new KeptRows(spec.isHistory ? 0 : KEPT_BYTES_MAX)
     const all = [...owners.values()]
     this.#replayUntil = Math.max(...all.map((owner) => owner.replayUntil))
 
@@ -212,17 +218,19 @@ export class Ingest {
   }
 
   get memoryBytes(): number {
-    return this.#core.memoryBytes
+    return this.#core.memoryBytes + this.#kept.bytes
   }
 
   get spareBytes(): number {
-    return this.#core.spareBytes
+    return this.#core.spareBytes + this.#kept.bytes
   }
 
   /** Forgets every entity that is resident, to give memory back; does nothing while there is something to flush. */
   renew(): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#core.renew()) await this.#erasures.drawAgain()
+      if (!this.#core.renew()) return
+      this.#kept.clear()
+      await this.#erasures.drawAgain()
     })
   }
 
@@ -251,12 +259,13 @@ export class Ingest {
     const isDue = isLast || !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
     const { pace } = this.#options
-    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, lanes, pace)
+    const { rows, bytes } = await flushLanes(this.#core, this.#owners, this.#kept, isDue, this.#lastHash, lanes, pace)
     this.#written.rows += rows
     this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs
     if (this.#core.entityCount > ENTITIES_MAX) {
       this.#core.forgetEntities()
+      this.#kept.clear()
       await this.#erasures.drawAgain()
     }
     return this.applied

@@ -31,6 +31,8 @@
  * - Reads under token and sequence, in one step with the rows (5 in 10,000 where zombies and failovers are common). A zombie
  *   may otherwise read a row of its successor, a failover may then lose the successor, and the zombie's token is good
  *   again: what it left out because that row had it is in no row any more.
+ * - What an owner wrote it may keep, and add to without a look at the store: a write that finds its token and sequence finds the
+ *   row as it was left. What is kept goes with the owner; passed on to the next one it ends wrong in 66 %.
  * - The foreign row: one that is further than our flushing_to, or at or past the first event of the delta it is combined
  *   with, cannot be ours. REGRESSED. The second line behind the rule before, which it cannot replace: a replaying zombie
  *   may read a foreign row that is within its flushing_to.

@@ -7,7 +7,7 @@
 import { TilefoldError } from '../model/errors.ts'
 import type { RedisArgument, RedisConnection } from './redis-connection.ts'
 import { refusal, textOf, troubleOf, unavailable } from './redis-error.ts'
-import { asEval, type ScriptRequest, scriptRequest } from './redis-request.ts'
+import { asEval, reuse, type ScriptRequest, scriptRequest } from './redis-request.ts'
 import { type Script, UNKNOWN_VERSION, unknownVersion } from './redis-script.ts'
 
 const DEADLINE_MS = 5_000
@@ -27,9 +27,16 @@ export class RedisCalls {
     return this.attempt(verb, () => this.connection.send(command, commandArguments))
   }
 
-  run(verb: string, script: Script, keys: readonly Buffer[], scriptArguments: readonly (string | Uint8Array)[]) {
+  async run(verb: string, script: Script, keys: readonly Buffer[], scriptArguments: readonly (string | Uint8Array)[]) {
     const request = scriptRequest(script, keys, scriptArguments)
-    return this.attempt(verb, () => runScript(this.connection, request))
+    let isRepeated = false
+    const reply = await this.attempt(verb, (attempt) => {
+      isRepeated = attempt > 0
+      return runScript(this.connection, request)
+    })
+    // An attempt that nobody waits for any more may still be on its way, with these bytes.
+    if (!isRepeated) reuse(request)
+    return reply
   }
 
   /** Runs `work` until it succeeds, the deadline is over, or there is no point in going on. */

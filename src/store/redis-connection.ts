@@ -4,9 +4,12 @@
  *
  * Commands never wait in the client while there is no connection: an outage would pile them up.
  */
-import { Cluster, Command, Redis, type RedisOptions } from 'ioredis'
+import { createConnection, type NetConnectOpts, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
+import { AbstractConnector, Cluster, Command, Redis, type RedisOptions } from 'ioredis'
 import { troubleOf } from './redis-error.ts'
 import { placeOf, type RedisPlace, type RedisStoreOptions } from './redis-options.ts'
+import { RowChannel, type RowStream } from './redis-rows.ts'
 
 export type RedisArgument = string | Buffer
 
@@ -26,6 +29,7 @@ export interface RedisMaster extends RedisNode {
 
 const SILENCE_MS = 2_000
 const SLOT_COUNT = 16_384
+const ROW_CHUNK_BYTES = 128 * 1024
 
 export class RedisConnection implements RedisNode {
   readonly where: string
@@ -36,6 +40,8 @@ export class RedisConnection implements RedisNode {
   #trouble: Error | undefined
   #closed = false
   #isHolding = false
+  readonly #rows: RowChannel
+  #rowClient: Redis | undefined
 
   /** Connects in the background. Throws CONFIG_INVALID. */
   constructor(options: RedisStoreOptions) {
@@ -43,6 +49,7 @@ export class RedisConnection implements RedisNode {
     this.where = describePlace(place)
     this.#client = connect(options, place)
     this.isCluster = this.#client.isCluster
+    this.#rows = new RowChannel(options.silenceMs ?? SILENCE_MS)
     this.#client.on('ready', () => {
       this.#trouble = undefined
       this.#wake()
@@ -50,6 +57,8 @@ export class RedisConnection implements RedisNode {
     // Without a listener an error of the connection would be the process's.
     this.#client.on('error', (error: Error) => this.#note(error))
     this.#client.on('node error', (error: Error) => this.#note(error))
+    // After a failover both have to be with the new master.
+    this.#client.on('close', () => this.#rows.drop())
   }
 
   get closed(): boolean {
@@ -78,6 +87,25 @@ export class RedisConnection implements RedisNode {
   sendWritten(command: string, keys: readonly RedisArgument[], bytes: Buffer): Promise<unknown> {
     this.#holdWrites()
     return this.#client.sendCommand(new WrittenCommand(command, keys as RedisArgument[], bytes)) as Promise<unknown>
+  }
+
+  /** The connection for rows, made when it is first asked for; undefined while there is none, and in a Cluster. */
+  get rows(): RowChannel | undefined {
+    if (this.#client instanceof Cluster || this.#closed) return undefined
+    this.#rowClient ??= this.#connectRows(this.#client)
+    return this.#rows.isOpen ? this.#rows : undefined
+  }
+
+  #connectRows(client: Redis): Redis {
+    const isDirect = client.options.sentinels == null
+    const twin = client.duplicate({
+      socketTimeout: undefined,
+      ...(isDirect && { Connector: connectorOnto(this.#rows) }),
+    })
+    // What is wrong with the server is said by the other connection.
+    twin.on('error', () => {})
+    twin.on('ready', () => setImmediate(() => twin.status === 'ready' && this.#rows.open(twin.stream as RowStream)))
+    return twin
   }
 
   /** What is sent until the current step of the event loop is done leaves in one packet: each call of the system costs some 40 us. */
@@ -114,6 +142,8 @@ export class RedisConnection implements RedisNode {
   async close(): Promise<void> {
     if (this.#closed) return
     this.#closed = true
+    this.#rowClient?.disconnect()
+    this.#rows.drop()
     this.#wake()
     if (this.#client.status === 'end') return
     const ended = new Promise<void>((resolve) => {
@@ -169,6 +199,41 @@ class WrittenCommand extends Command {
 
   override toWritable(): Buffer {
     return this.#bytes
+  }
+}
+
+/**
+ * How the client connects to one server so that what comes in lies in one buffer, again and again: a fresh one of 64 KB for every
+ * read of the socket is a fifth of the time that 100 rows take. Until the connection is for rows the client gets copies.
+ */
+function connectorOnto(rows: RowChannel): RedisOptions['Connector'] {
+  return class extends AbstractConnector {
+    readonly #options: RedisOptions
+
+    constructor(options: unknown) {
+      super((options as { disconnectTimeout: number }).disconnectTimeout)
+      this.#options = options as RedisOptions
+    }
+
+    async connect(): Promise<Socket> {
+      const { host, port, tls } = this.#options
+      this.connecting = true
+      const onread = {
+        buffer: Buffer.allocUnsafeSlow(ROW_CHUNK_BYTES),
+        callback: (bytes: number, buffer: Uint8Array) => {
+          const chunk = buffer.subarray(0, bytes)
+          socket.emit('data', rows.isOpen ? chunk : Buffer.from(chunk))
+          return true
+        },
+      }
+      const place = { host, port, onread }
+      const socket = tls ? connectTls({ ...tls, ...place }) : createConnection(place as NetConnectOpts)
+      socket.once('error', (error) => {
+        this.firstError = error
+      })
+      this.stream = socket
+      return socket
+    }
   }
 }
 

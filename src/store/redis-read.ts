@@ -9,9 +9,10 @@ import { ReadTurn } from './read-turn.ts'
 import type { RedisCalls } from './redis-call.ts'
 import { unavailable } from './redis-error.ts'
 import { type RedisLaneKeys, type RedisNames, rowKey } from './redis-key.ts'
+import type { TakeRow } from './redis-rows.ts'
 
-/** Rows per command of a read, some 130 KB: other clients get a turn in between. */
-export const READ_KEYS_MAX = 64
+/** Rows per command of a read, some 260 KB: other clients get a turn in between. */
+export const READ_KEYS_MAX = 128
 
 /** An MGET as it goes over the wire. */
 interface ReadBatch {
@@ -63,7 +64,7 @@ export class RedisReads {
     if (!gate.enter(performance.now())) {
       const { where } = this.#calls.connection
       const cause = unavailable('read rows', where, 'the server has been silent, and others wait for it already')
-      for (const batch of batches) tellMissing(batch, cause, options)
+      for (const batch of batches) tellMissing(batch, 0, cause, options)
       return
     }
     let answered = 0
@@ -80,20 +81,41 @@ export class RedisReads {
 
   /** False where it failed and that was told. */
   async #readBatch(reads: readonly RowRead[], batch: ReadBatch, sink: RowSink, options: ReadOptions): Promise<boolean> {
-    const { first, count, indexes } = batch
-    let rows: (Buffer | null)[]
+    let [handed, hasEnded] = [0, false]
+    let failure: unknown
+    // Rows come as they are there: an attempt may end within, and the next one goes on behind the last row that was handed on.
+    const take = (i: number, row: Uint8Array | undefined): void => {
+      if (i !== handed || hasEnded || failure !== undefined) return
+      handed++
+      try {
+        sink(indexIn(batch, i), row)
+      } catch (cause) {
+        failure = cause
+      }
+    }
     try {
-      rows = await this.#calls.attempt('read rows', () => this.#send(reads, batch), options.deadlineMs)
+      await this.#calls.attempt('read rows', () => this.#send(reads, batch, take), options.deadlineMs)
     } catch (cause) {
-      tellMissing(batch, cause, options)
+      hasEnded = true
+      tellMissing(batch, handed, cause, options)
       return false
     }
-    for (let i = 0; i < count; i++) sink(indexes === undefined ? first + i : indexes[i]!, rows[i] ?? undefined)
+    if (failure !== undefined) throw failure
     return true
   }
 
+  #send(reads: readonly RowRead[], batch: ReadBatch, take: TakeRow): Promise<void> {
+    const { rows } = this.#calls.connection
+    return rows === undefined ? this.#sendAll(reads, batch, take) : rows.ask(batch.bytes, batch.count, take)
+  }
+
+  async #sendAll(reads: readonly RowRead[], batch: ReadBatch, take: TakeRow): Promise<void> {
+    const rows = await this.#command(reads, batch)
+    for (let i = 0; i < batch.count; i++) take(i, rows[i] ?? undefined)
+  }
+
   /** Rows of one slot in a Cluster. While that slot moves, some are here and some are there: then one by one. */
-  async #send(reads: readonly RowRead[], { bytes, lane, indexes }: ReadBatch): Promise<(Buffer | null)[]> {
+  async #command(reads: readonly RowRead[], { bytes, lane, indexes }: ReadBatch): Promise<(Buffer | null)[]> {
     const { connection } = this.#calls
     try {
       return (await connection.sendWritten('mget', lane === undefined ? [] : [lane.record], bytes)) as (Buffer | null)[]
@@ -105,9 +127,15 @@ export class RedisReads {
   }
 }
 
-function tellMissing({ first, count, indexes }: ReadBatch, cause: unknown, { onMissing }: ReadOptions): void {
+/** Which of the reads row `i` of the batch is. */
+function indexIn({ first, indexes }: ReadBatch, i: number): number {
+  return indexes === undefined ? first + i : indexes[i]!
+}
+
+/** Of rows from `from` on. */
+function tellMissing(batch: ReadBatch, from: number, cause: unknown, { onMissing }: ReadOptions): void {
   if (onMissing === undefined) throw cause
-  for (let i = 0; i < count; i++) onMissing(indexes === undefined ? first + i : indexes[i]!, cause)
+  for (let i = from; i < batch.count; i++) onMissing(indexIn(batch, i), cause)
 }
 
 function batchesInOrder(names: RedisNames, reads: readonly RowRead[]): ReadBatch[] {

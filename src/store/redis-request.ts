@@ -23,6 +23,29 @@ export function scriptRequest(
   return { script, key: keys[0]!, bytes: write(parts) }
 }
 
+/**
+ * The request was answered: its memory is free for the next one. Chunks of rows are some 100 KB each, and the garbage collector would
+ * have to look for them all over the heap, several times a second.
+ */
+export function reuse({ bytes }: ScriptRequest): void {
+  const { buffer } = bytes
+  if (buffer.byteLength >= POOLED_BYTES_MIN && buffer.byteLength <= POOLED_BYTES_MAX && pool.length < POOLED_MAX) {
+    pool.push(Buffer.from(buffer))
+  }
+}
+
+const pool: Buffer[] = []
+const POOLED_MAX = 16
+const POOLED_BYTES_MIN = 16 * 1024
+const POOLED_BYTES_MAX = 512 * 1024
+
+/** Memory of its own: none that is shared with other buffers. */
+function take(room: number): Buffer {
+  if (room < POOLED_BYTES_MIN) return Buffer.allocUnsafe(room)
+  const at = pool.findIndex((each) => each.length >= room)
+  return at < 0 ? Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(room))) : pool.splice(at, 1)[0]!
+}
+
 /** The same as EVAL, for a server that does not know the script yet. */
 export function asEval({ script, bytes }: ScriptRequest): Buffer {
   const count = bytes.subarray(0, bytes.indexOf('\r\n') + 2)
@@ -38,7 +61,7 @@ const AROUND = 16
 function write(parts: readonly Part[]): Buffer {
   let room = AROUND
   for (const part of parts) room += AROUND + (typeof part === 'string' ? 3 * part.length : part.length)
-  const bytes = Buffer.allocUnsafe(room)
+  const bytes = take(room)
   let at = bytes.write(`*${parts.length}\r\n`, 'latin1')
   for (const part of parts) {
     const length = typeof part === 'string' ? Buffer.byteLength(part) : part.length

@@ -6,6 +6,7 @@
  *   redis-lane.ts         what a lane's owner does, by the scripts of redis-script.ts
  *   redis-checkpoint.ts   checkpoints, by the catalogue of redis-catalogue.ts
  *   redis-read.ts         rows for requests
+ *   redis-rows.ts         the connection that they come over, one by one
  *   redis-scan.ts         everything of a lane
  *   redis-sweep.ts        every lane and view, and lanes that go
  *   redis-server.ts       is the server fit for rows?

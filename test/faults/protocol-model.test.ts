@@ -50,6 +50,7 @@ describe('the lane protocol', () => {
     ['maxFlushingTo', 0, [2]],
     ['maxApplied', 0, [7]],
     ['tokenFirst', 0, [15]],
+    ['keptGoWithOwner', 0, []],
     ['readUnderToken', 1, [1541, 1965, 2394, 3940]],
   ])(
     'needs the rule %s',

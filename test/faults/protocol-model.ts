@@ -24,6 +24,8 @@ export interface Rules {
   readonly readUnderToken: boolean
   /** A row beyond our flushing_to, or at or past the first event of its delta, cannot be ours. */
   readonly foreignRow: boolean
+  /** Rows that an owner keeps in memory go with it: the next one knows nothing. */
+  readonly keptGoWithOwner: boolean
 }
 
 export const ALL_RULES: Rules = {
@@ -34,6 +36,7 @@ export const ALL_RULES: Rules = {
   tokenFirst: true,
   readUnderToken: true,
   foreignRow: true,
+  keptGoWithOwner: true,
 }
 
 /** Probabilities and sizes of one history: drawn anew for each seed, so that every mix of faults gets its turn. */
@@ -216,6 +219,8 @@ interface World {
   /** Entity of each event. */
   readonly log: readonly number[]
   isCalm: boolean
+  /** What the last flush left in its owner's memory. */
+  kept: ReadonlyMap<number, Resident>
 }
 
 /** Asks the store: before and after, others may act; a reply may get lost, a request may arrive late or twice. */
@@ -247,7 +252,10 @@ function* own(world: World, nonce: number): Generator<void, void> {
   let position = Math.max(...usable)
   let { flushingTo } = record
   let { sequence } = record
+  // An owner keeps what it read and wrote, and adds to it without a look at the store; that it may is shown by its next write.
   const residents = new Map<number, Resident>()
+  if (!rules.keptGoWithOwner)
+    for (const [entity, kept] of world.kept) residents.set(entity, { ...kept, isDirty: false })
 
   function* write(change: Change): Generator<void, void> {
     if (taken === undefined) {
@@ -304,6 +312,7 @@ function* own(world: World, nonce: number): Generator<void, void> {
       yield* write({ rows })
     }
     yield* write({ marker: position, checkpoint: random.chance(weather.checkpoint) ? position : undefined })
+    world.kept = new Map([...residents].map(([entity, resident]) => [entity, { ...resident }]))
   }
 
   for (;;) {
@@ -329,7 +338,7 @@ export function playHistory(seed: number, rules: Rules, change: Partial<Weather>
   const random = seededRandom(seed)
   const weather = { ...drawWeather(random), ...change }
   const log = Array.from({ length: weather.events }, () => random.below(weather.entities))
-  const world: World = { random, rules, weather, store: new StoreModel(rules), log, isCalm: false }
+  const world: World = { random, rules, weather, store: new StoreModel(rules), log, isCalm: false, kept: new Map() }
   const { store } = world
   let nonces = 0
   const owners: { run: Generator<void, void>; wakesAt: number }[] = []

@@ -125,6 +125,41 @@ describe('the event walk', () => {
     expect(ingest.applied).toBe(1)
   })
 
+  it('reads a row once and never again what it wrote; another owner reads it anew', async () => {
+    const store = createMemoryStore()
+    const asked: string[] = []
+    const { readOwnRows } = store
+    store.readOwnRows = (lane, token, sequence, keys, sink) => {
+      asked.push(...keys.map((key) => Buffer.from(key).toString()))
+      return readOwnRows.call(store, lane, token, sequence, keys, sink)
+    }
+    const events: NaiveEvent[] = []
+    const take = async (ingest: Ingest, key: string): Promise<void> => {
+      events.push(at(events.length, key, events.length))
+      await ingest.push(batch(events.slice(-1), events.length - 1))
+    }
+    const first = await open(store)
+    for (let round = 0; round < 4; round++) {
+      for (const key of KEYS) await take(first, key)
+      await first.flush()
+    }
+    expect(asked.splice(0).sort()).toEqual(KEYS)
+    const before = first.memoryBytes
+    await first.renew()
+    expect(first.memoryBytes).toBeLessThan(before)
+    await take(first, 'a')
+    await first.flush()
+    expect(asked.splice(0)).toEqual(['a'])
+    const second = await open(store)
+    await take(second, 'a')
+    await second.flush()
+    expect(asked).toEqual(['a'])
+    for (const key of KEYS) {
+      const asOfMs = START_MS + 70 * MINUTE_MS
+      expect(await ask(store, key, asOfMs)).toEqual(naiveFeatures(events, plan, [key], asOfMs))
+    }
+  })
+
   it('carries out its calls in the order they were made, without waiting for each', async () => {
     const store = createMemoryStore()
     const ingest = await open(store)

@@ -88,7 +88,7 @@ describe.skipIf(whyNoRedis() !== undefined)('requests over Redis', () => {
       expect(values).toEqual([user < USERS ? 3 * user : null])
       expect(explain![0].rows).toHaveLength(user < USERS ? 1 : 0)
     }
-    expect(await asked()).toEqual({ mgets: 5, found: 150 })
+    expect(await asked()).toEqual({ mgets: 3, found: 150 })
   })
 
   it('behind a server that stalls wait or are told at once, and go on when it does', async () => {

@@ -145,6 +145,68 @@ describe.skipIf(whyNoRedis() !== undefined)('a server of our own', () => {
       rmSync(directory, { recursive: true, force: true })
     }
   })
+
+  it.each(['plain', 'TLS'])(
+    'gives rows over a connection of their own (%s), and without it over the other',
+    async (kind) => {
+      const directory = mkdtempSync(join(tmpdir(), 'tilefold-tls-'))
+      try {
+        makeCertificates(directory)
+        const tls = {
+          'tls-port': `${await freePort()}`,
+          'tls-cert-file': join(directory, 'server.crt'),
+          'tls-key-file': join(directory, 'server.key'),
+          'tls-ca-cert-file': join(directory, 'ca.crt'),
+          'tls-auth-clients': 'no',
+        }
+        const server = await startOwn({ ...(kind === 'TLS' ? tls : {}) })
+        await server.client.call('ACL', 'SETUSER', 'app', 'on', '>secret', '~tf:*', '+@all')
+        const ca = readFileSync(join(directory, 'ca.crt'))
+        const store = openStore({
+          urls: `${server.url}/3`,
+          username: 'app',
+          password: 'secret',
+          ...(kind === 'TLS' && { tls: { ca } }),
+        })
+        const { token } = await store.takeLane(LANE, 'a')
+        const sizes = [40, 100_000, 41, 300_000, 64, 5_000]
+        const rows = sizes.map((bytes, i) => rowOf(`k${i}`, 1, i + 1, bytes))
+        expect(await store.write(LANE, token, 0, { rows, flushingTo: 1 })).toBe('ok')
+        const reads = [...rows.map(({ key }) => key), new TextEncoder().encode('nobody')].map((key) => ({
+          lane: LANE,
+          key,
+        }))
+        const readAll = async () => {
+          const seen: (boolean | undefined)[] = []
+          await store.readRows(reads, (i, bytes) => {
+            seen[i] = bytes && Buffer.compare(bytes, rows[i]!.bytes) === 0
+          })
+          expect(seen).toEqual([...rows.map(() => true), undefined])
+        }
+        /** Of the store's connections, the oldest first: its id and its last command. */
+        const connections = async () =>
+          [...`${await server.client.client('LIST')}`.matchAll(/id=(\d+) .*cmd=(\S+) user=app/g)]
+            .map(([, id, command]) => ({ id: Number(id), command }))
+            .sort((a, b) => a.id - b.id)
+        for (let kills = 0; kills < 3; kills++) {
+          await expect
+            .poll(
+              async () => {
+                await readAll()
+                return (await connections()).map(({ command }) => command)
+              },
+              { timeout: 20_000 },
+            )
+            .toEqual([expect.any(String), 'mget'])
+          const [, ofRows] = await connections()
+          await server.client.client('KILL', 'ID', ofRows!.id)
+          await readAll()
+        }
+      } finally {
+        rmSync(directory, { recursive: true, force: true })
+      }
+    },
+  )
 })
 
 describe('what a server tells', () => {
