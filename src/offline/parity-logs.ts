@@ -5,7 +5,7 @@ import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, historyLane, liveLane, startOf } from '../model/view-layout.ts'
 import { createMirrorSource } from '../source/mirror.ts'
-import { checkMirror } from '../source/mirror-check.ts'
+import { findMirrored } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
 import type { Source } from '../source/port.ts'
 
@@ -53,12 +53,12 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
   for (const { name, shards, notAfterMs } of generation.logs) {
     const lanes = Array.from({ length: shards }, (_, shard) => liveLane(name, shard))
     const part = mirrored.find((each) => each.topic === topic && `${topic}.${each.partition}` === name)
-    if (part === undefined) {
+    const files = part === undefined ? [] : await findMirrored(mirror!, topic, part.partition)
+    if (part === undefined || files.length === 0) {
       unchecked.push(...lanes)
       continue
     }
     const { partition } = part
-    const files = await checkMirror(mirror!, topic, partition)
     const start = startOf(generation, name)
     const own = { dir: mirror!, topic, partition, inputs: plan.state.inputs, onReject: () => {} }
     const source = createMirrorSource({ ...own, from: start })

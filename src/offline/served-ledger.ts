@@ -12,7 +12,7 @@ import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, generationOf, lanesOfEntity, type ViewLayout } from '../model/view-layout.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
-import { checkMirror } from '../source/mirror-check.ts'
+import { findMirrored } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
 import type { ServedVector } from './as-served.ts'
 
@@ -78,7 +78,7 @@ export class VisiblePositions {
     }
     for (const { topic: mirrored, partition } of await listMirror(mirror)) {
       if (mirrored !== topic) continue
-      const [first] = await checkMirror(mirror, topic, partition)
+      const [first] = await findMirrored(mirror, topic, partition)
       if (first !== undefined) begins.set(`${topic}.${partition}`, first.entry.facts.recordTimes[0])
     }
     return new VisiblePositions(generation, entries, begins)

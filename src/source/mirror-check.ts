@@ -17,13 +17,18 @@ export interface FoundFile {
  * none lies beside them. Throws SOURCE_NOT_FOUND where nothing is mirrored, MIRROR_INVALID.
  */
 export async function checkMirror(dir: string, topic: string, partition: number): Promise<FoundFile[]> {
+  const found = await findMirrored(dir, topic, partition)
+  if (found.length > 0) return found
+  throw new TilefoldError(
+    'SOURCE_NOT_FOUND',
+    `cannot find ${topic}.${partition} in the mirror ${dir}: it holds none of it`,
+  )
+}
+
+/** The same; none where a mirror has looked at the partition and not met a record yet. Throws MIRROR_INVALID. */
+export async function findMirrored(dir: string, topic: string, partition: number): Promise<FoundFile[]> {
   const entries = await readMirrorFiles(dir, topic, partition)
-  if (entries.length === 0) {
-    throw new TilefoldError(
-      'SOURCE_NOT_FOUND',
-      `cannot find ${topic}.${partition} in the mirror ${dir}: it holds none of it`,
-    )
-  }
+  if (entries.length === 0) return []
   const found: FoundFile[] = []
   for (const [index, entry] of entries.entries()) {
     found.push({ entry, path: await locate(dir, entry, index === entries.length - 1) })

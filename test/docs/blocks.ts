@@ -5,10 +5,11 @@
  *   ```text              behind it: what it prints, line by line in this order, with `…` for anything; other lines may lie between
  *   ```sh not-run        shown only
  *
- * `npx tilefold` is the compiled command line, `node_modules` this repository's: what `npm install tilefold` gives.
+ * `npx tilefold` is the compiled command line, `node_modules` this repository's with the repository in it: what
+ * `npm install tilefold` gives.
  */
 import { spawn } from 'node:child_process'
-import { chmodSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { delimiter, join, resolve } from 'node:path'
 
@@ -67,7 +68,12 @@ export async function runBlocks(
   const folder = mkdtempSync(join(tmpdir(), 'tilefold-docs-'))
   const bin = mkdtempSync(join(tmpdir(), 'tilefold-docs-bin-'))
   try {
-    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+    const modules = join(folder, 'node_modules')
+    mkdirSync(modules)
+    for (const name of readdirSync(join(root, 'node_modules'))) {
+      symlinkSync(join(root, 'node_modules', name), join(modules, name))
+    }
+    symlinkSync(root, join(modules, 'tilefold'))
     writeFileSync(
       join(bin, 'npx'),
       `#!/bin/sh\nshift\nexec "${process.execPath}" "${root}/dist/src/cli/main.js" "$@"\n`,

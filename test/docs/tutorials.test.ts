@@ -19,7 +19,7 @@ describe.skipIf((whyNoKafka() ?? whyNoRedis()) !== undefined)('a tutorial', { ti
     await Promise.all([kafka?.stop(), redis?.stop()])
   })
 
-  it.each(['correct-a-bad-day.md'])('does what it says: %s', async (page) => {
+  it.each(['correct-a-bad-day.md', 'training-tables.md'])('does what it says: %s', async (page) => {
     const blocks = shellBlocks(readFileSync(join(docs, page), 'utf8'))
     expect(blocks.length).toBeGreaterThan(0)
     expect(blocks.flatMap(({ shows }) => shows).length).toBeGreaterThan(0)

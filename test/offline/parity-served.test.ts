@@ -217,7 +217,10 @@ describe('a canary', () => {
 })
 
 describe('a view with history', () => {
-  it('has its rows read again from the files that they were folded from', async () => {
+  it.each([
+    ['every event of files and log', []],
+    ['the files alone for what lies before an instant', ['--until', new Date(START_MS + HOUR_MS).toISOString()]],
+  ])('has its rows read again from the files that they were folded from: %s', async (_, begun) => {
     const own = makeFolder()
     const payments = Array.from({ length: 300 }, (_, i) => {
       const at = START_MS - 12 * HOUR_MS + i * 140_000
@@ -226,7 +229,7 @@ describe('a view with history', () => {
     const files = writeIn(own, 'history.ndjson', toLines(payments))
     const path = join(own, 'store')
     const seat = ['-f', definitions, '--store', path]
-    expect((await cli(['backfill', files, ...seat], { nowMs: START_MS })).code).toBe(0)
+    expect((await cli(['backfill', files, ...begun, ...seat], { nowMs: START_MS })).code).toBe(0)
     const lmdb = createLmdbStore({ path })
     const random = seededRandom(SEED)
     const answered = await serveLive({
