@@ -8,11 +8,12 @@ import type { Plan } from '../model/plan.ts'
 import { parseInstant } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfilledView, type BackfillReport, backfill } from '../offline/backfill.ts'
+import { pruneFiles } from '../offline/prune.ts'
 import type { Share } from '../registry/claims.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
 import { dryRun, dryRunData, dryRunTable } from './backfill-dry-run.ts'
 import { type MemoryPlan, planMemory } from './backfill-memory.ts'
-import type { Call, Command } from './command.ts'
+import type { Call, Command, Flags } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
 import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
@@ -39,7 +40,11 @@ With --shard i/n this process fills the history lanes that are i modulo n, besid
 the same files under the same names. What each shard reads: all rows of all files, as an entity's lane follows from its key and the
 clocks from all rows; it judges every row and folds its own. So n shards share the folding and the writing, not the reading.
 Counters are of all rows in every shard; "written" is the shard's own. Whoever is done last makes the views visible, or any call
-after that, with or without --shard. A shard that is killed is started again with the same words.`,
+after that, with or without --shard. A shard that is killed is started again with the same words.
+
+With --from and --to files are left out as a whole, which is refused where they would have decided about events of the others:
+directories of event times under the policy accept, one partition of a mirror under any, never with dedupe. What else is in the
+other files counts too; windows that start before --from are incomplete.`,
   arguments: [{ name: '<files...>', about: 'files, folders or globs, all of one format' }],
   options: [
     {
@@ -65,6 +70,12 @@ after that, with or without --shard. A shard that is killed is started again wit
       flags: '--dry-run',
       about: 'say what would be written and how long it would take, from a sample; touches no store',
     },
+    {
+      flags: '--from <instant>',
+      about:
+        'leave out files with nothing since then, by directories (ds=2026-11-20/hour=03, year=/month=) or a mirror',
+    },
+    { flags: '--to <instant>', about: 'leave out files with nothing before then' },
     ANY_TIMES_OPTION,
     {
       flags: '--complete-since <instant>',
@@ -85,8 +96,12 @@ after that, with or without --shard. A shard that is killed is started again wit
 async function run({ args, flags, settings, terminal, printer }: Call): Promise<number> {
   const { namespace, plans: allPlans } = await loadViews(settings)
   const { source: kind, plans } = plansOfSource(allPlans, flags.source as string | undefined)
-  const files = await findEventFiles(args, flags)
-  const log = await planName(kind, files.paths)
+  const found = await findEventFiles(args, flags)
+  const times = { fromMs: readInstant(flags.from, '--from'), toMs: readInstant(flags.to, '--to') }
+  const isChosen = times.fromMs !== undefined || times.toMs !== undefined
+  const chosen = isChosen ? await pruneFiles(found.paths, times, plans) : undefined
+  const files = { ...found, paths: chosen?.paths ?? found.paths }
+  const log = await planName(kind, files.paths, chosen?.left ? JSON.stringify(times) : undefined)
   const threads = settings.whole('threads', 0, 64) ?? Math.max(1, Math.min(4, cpus().length - 1))
   const historyLanes = settings.whole('history_lanes', 1, 4096)
   if (historyLanes !== undefined && historyLanes < threads) {
@@ -99,7 +114,9 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   }
   const limit = readRateLimit(flags.rateLimit as string | undefined)
   const memory = flags.memory === undefined ? undefined : readBytes(flags.memory as string, '--memory')
-  const completeSinceMs = readCompleteSince(flags.completeSince as string | undefined)
+  const told = readInstant(flags.completeSince, '--complete-since')
+  const completeSinceMs =
+    chosen?.completeSinceMs === undefined ? told : Math.max(chosen.completeSinceMs, told ?? chosen.completeSinceMs)
   const states = new Set(plans.map((plan) => plan.stateHash)).size
   const ingests = states * Math.max(1, Math.floor(threads / plans.length))
   const { sliceBytesMax, ...bounds } =
@@ -110,8 +127,8 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
 
   if (flags.dryRun === true) {
     const source = { inputs: inputsOf(plans), ...(sliceBytesMax && { sliceBytesMax }) }
-    const told = await dryRun({ files, plans, source, threads, clock: terminal.clock })
-    printer.result({ data: { log, ...dryRunData(told) }, table: () => dryRunTable(told, printer) })
+    const expected = await dryRun({ files, plans, source, threads, clock: terminal.clock })
+    printer.result({ data: { log, ...dryRunData(expected) }, table: () => dryRunTable(expected, printer) })
     return EXIT_OK
   }
 
@@ -158,6 +175,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         // A directory is locked as a whole.
         ...(redis && { claim: { onWait: (text: string) => progress.log(text) } }),
         completeSinceMs,
+        ...(chosen && { startClocks: chosen.startClocks }),
         ...bounds,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,
@@ -165,7 +183,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
       progress.stop()
       rejects.finish()
       const seconds = Math.max(0.001, (terminal.clock() - startMs) / 1000)
-      summarise(report, { log, seconds, rejects, files: files.paths, printer, share, memory })
+      summarise(report, { log, seconds, rejects, files: files.paths, printer, share, memory, left: chosen?.left })
       if (report.finished) {
         noteOthers(report, printer)
         return EXIT_OK
@@ -227,12 +245,12 @@ function nothingLeft(complete: Standing['complete'], log: string, printer: Print
   return EXIT_OK
 }
 
-function readCompleteSince(text: string | undefined): number | undefined {
+function readInstant(text: Flags[string], from: string): number | undefined {
   if (text === undefined) return undefined
   try {
-    return parseInstant(text)
+    return parseInstant(text as string)
   } catch {
-    throw settingError('--complete-since', `got ${JSON.stringify(text)}, expected RFC 3339 with a zone or milliseconds`)
+    throw settingError(from, `got ${JSON.stringify(text)}, expected RFC 3339 with a zone or milliseconds`)
   }
 }
 
@@ -244,6 +262,8 @@ interface Summary {
   readonly printer: Printer
   readonly share: Share | undefined
   readonly memory: number | undefined
+  /** Files left out for their times. */
+  readonly left: number | undefined
 }
 
 /** Done, but not the last. */
@@ -265,7 +285,10 @@ function peakRssBytes(): number {
   return process.resourceUsage().maxRSS * 1024
 }
 
-function summarise(report: BackfillReport, { log, seconds, rejects, files, printer, share, memory }: Summary): void {
+function summarise(
+  report: BackfillReport,
+  { log, seconds, rejects, files, printer, share, memory, left }: Summary,
+): void {
   const { finished, rows, startedAt, views } = report
   const rate = Math.round(rows / seconds)
   const counted: { view: string; counters: Counters }[] = [...views]
@@ -275,6 +298,7 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
       log,
       files,
       finished,
+      ...(left === undefined ? {} : { files_left_out: left }),
       ...(share && { shard: `${share.index}/${share.count}` }),
       complete: report.isComplete,
       rows,

@@ -54,6 +54,8 @@ export interface IngestSpec {
   readonly deltaBytesMax: number
   /** History knows its end: its head's frontier isn't held back by the wall clock. */
   readonly isHistory: boolean
+  /** The late clock before the first record, where the log's beginning was left out. */
+  readonly startClockMs?: number
   /** Another ingest of the same log tells what is put aside: every shard sees every record. */
   readonly isEcho?: true
   /** Keep a flush ledger for so long; none unless told. */
@@ -107,7 +109,7 @@ export class Ingest {
     // Clocks resume where the least advanced lane was: the others skip what they hold, row by row.
     const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
     if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
-    else this.#core.startAt(0)
+    else this.#core.startAt(0, spec.startClockMs)
     this.#erasures = new Erasures(spec, options.store, this.#core, owners, (from) => this.#readApplied(from))
   }
 
