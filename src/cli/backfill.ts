@@ -89,6 +89,10 @@ other files counts too; windows that start before --from are incomplete.`,
       'tilefold backfill \'/mnt/events/**/*.parquet\' --shard "$JOB_COMPLETION_INDEX/8"',
       'an indexed Job of Kubernetes',
     ],
+    [
+      "tilefold backfill '/mnt/events/**/*.parquet' --shard \"$SLURM_ARRAY_TASK_ID/8\"",
+      'an array of Slurm, --array=0-7',
+    ],
   ],
   run,
 }
