@@ -90,7 +90,7 @@ other files counts too; windows that start before --from are incomplete.`,
       'an indexed Job of Kubernetes',
     ],
     [
-      "tilefold backfill '/mnt/events/**/*.parquet' --shard \"$SLURM_ARRAY_TASK_ID/8\"",
+      'tilefold backfill \'/mnt/events/**/*.parquet\' --shard "$SLURM_ARRAY_TASK_ID/8"',
       'an array of Slurm, --array=0-7',
     ],
   ],

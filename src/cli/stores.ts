@@ -1,6 +1,7 @@
 /** Which store the settings mean: Redis where there is an address, else the directory of this machine. */
-import type { Plan } from '../model/plan.ts'
+
 import type { RedisAddress } from '../ingest/thread-store.ts'
+import type { Plan } from '../model/plan.ts'
 import type { LaneName, SweptStore } from '../store/port.ts'
 import type { RedisStoreOptions } from '../store/redis.ts'
 import type { Settings } from './settings.ts'

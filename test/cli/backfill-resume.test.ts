@@ -1,8 +1,8 @@
 /** A backfill that was killed in the middle of a file goes on in the row group where its lanes stand, and looks at none before it. */
 import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { parquetWriteBuffer } from 'hyparquet-writer'
 import { parquetMetadata } from 'hyparquet'
+import { parquetWriteBuffer } from 'hyparquet-writer'
 import { expect, it } from 'vitest'
 import { type GenerationLayout, historyLane, type ViewLayout } from '../../src/model/view-layout.ts'
 import { createLmdbStore } from '../../src/store/lmdb.ts'

@@ -70,14 +70,17 @@ describe('a history that several processes share', () => {
     expect(views.reduce((sum, view) => sum + view.ownLanes, 0)).toBe(LANES)
   })
 
-  it.each([1, 400_000])('is the same where cores may take %s bytes, and start again and again', async (coreBytesMax) => {
-    const store = createMemoryStore()
-    const report = await runBackfill(store, [plan], path, { historyLanes: LANES, coreBytesMax, batchBytesMax: 1 })
-    expect(report).toMatchObject({ isComplete: true, views: [{ counters }] })
-    // Rows were written, and read again, more than once.
-    if (coreBytesMax === 1) expect(report.views[0]!.written.rows).toBeGreaterThan(2 * whole.size)
-    expect(await historyRows(store, plan)).toEqual(whole)
-  })
+  it.each([1, 400_000])(
+    'is the same where cores may take %s bytes, and start again and again',
+    async (coreBytesMax) => {
+      const store = createMemoryStore()
+      const report = await runBackfill(store, [plan], path, { historyLanes: LANES, coreBytesMax, batchBytesMax: 1 })
+      expect(report).toMatchObject({ isComplete: true, views: [{ counters }] })
+      // Rows were written, and read again, more than once.
+      if (coreBytesMax === 1) expect(report.views[0]!.written.rows).toBeGreaterThan(2 * whole.size)
+      expect(await historyRows(store, plan)).toEqual(whole)
+    },
+  )
 
   it('is seen when the last one is done, and not before', async () => {
     const store = createMemoryStore()
