@@ -9,12 +9,13 @@ import type { Plan } from '../model/plan.ts'
 import { parseInstant, TIME_LIMIT_MS } from '../model/time.ts'
 import type { GenerationLayout, ViewLayout } from '../model/view-layout.ts'
 import { type BackfilledView, type BackfillReport, backfill } from '../offline/backfill.ts'
+import { pruneFiles } from '../offline/prune.ts'
 import type { Share } from '../registry/claims.ts'
 import { plansOfGeneration } from '../registry/generations.ts'
 import { type LayoutSeat, namedGeneration, refuseOtherCovers } from '../registry/layouts.ts'
 import { dryRun, dryRunData, dryRunTable } from './backfill-dry-run.ts'
 import { type MemoryPlan, planMemory } from './backfill-memory.ts'
-import type { Call, Command } from './command.ts'
+import type { Call, Command, Flags } from './command.ts'
 import { EXIT_OK } from './command.ts'
 import { countersData, countersTable, warnOfNothing } from './counters.ts'
 import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
@@ -42,7 +43,11 @@ With --shard i/n this process fills the history lanes that are i modulo n, besid
 the same files under the same names. What each shard reads: all rows of all files, as an entity's lane follows from its key and the
 clocks from all rows; it judges every row and folds its own. So n shards share the folding and the writing, not the reading.
 Counters are of all rows in every shard; "written" is the shard's own. Whoever is done last makes the views visible, or any call
-after that, with or without --shard. A shard that is killed is started again with the same words.`,
+after that, with or without --shard. A shard that is killed is started again with the same words.
+
+With --from and --to files are left out as a whole, which is refused where they would have decided about events of the others:
+directories of event times under the policy accept, one partition of a mirror under any, never with dedupe. What else is in the
+other files counts too; windows that start before --from are incomplete.`,
   arguments: [{ name: '<files...>', about: 'files, folders or globs, all of one format' }],
   options: [
     {
@@ -68,6 +73,12 @@ after that, with or without --shard. A shard that is killed is started again wit
       flags: '--dry-run',
       about: 'say what would be written and how long it would take, from a sample; touches no store',
     },
+    {
+      flags: '--from <instant>',
+      about:
+        'leave out files with nothing since then, by directories (ds=2026-11-20/hour=03, year=/month=) or a mirror',
+    },
+    { flags: '--to <instant>', about: 'leave out files with nothing before then' },
     ANY_TIMES_OPTION,
     {
       flags: '--until <instant>',
@@ -89,6 +100,10 @@ after that, with or without --shard. A shard that is killed is started again wit
       'tilefold backfill \'/mnt/events/**/*.parquet\' --shard "$JOB_COMPLETION_INDEX/8"',
       'an indexed Job of Kubernetes',
     ],
+    [
+      'tilefold backfill \'/mnt/events/**/*.parquet\' --shard "$SLURM_ARRAY_TASK_ID/8"',
+      'an array of Slurm, --array=0-7',
+    ],
   ],
   run,
 }
@@ -96,8 +111,12 @@ after that, with or without --shard. A shard that is killed is started again wit
 async function run({ args, flags, settings, terminal, printer }: Call): Promise<number> {
   const { namespace, plans: allPlans } = await loadViews(settings)
   const { source: kind, plans } = plansOfSource(allPlans, flags.source as string | undefined)
-  const files = await findEventFiles(args, flags)
-  const log = await planName(kind, files.paths)
+  const found = await findEventFiles(args, flags)
+  const times = { fromMs: readInstant(flags.from, '--from'), toMs: readInstant(flags.to, '--to') }
+  const isChosen = times.fromMs !== undefined || times.toMs !== undefined
+  const chosen = isChosen ? await pruneFiles(found.paths, times, plans) : undefined
+  const files = { ...found, paths: chosen?.paths ?? found.paths }
+  const log = await planName(kind, files.paths, chosen?.left ? JSON.stringify(times) : undefined)
   const threads = settings.whole('threads', 0, 64) ?? Math.max(1, Math.min(4, cpus().length - 1))
   const historyLanes = settings.whole('history_lanes', 1, 4096)
   if (historyLanes !== undefined && historyLanes < threads) {
@@ -110,13 +129,15 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
   }
   const limit = readRateLimit(flags.rateLimit as string | undefined)
   const memory = flags.memory === undefined ? undefined : readBytes(flags.memory as string, '--memory')
-  const completeSinceMs = readInstant(flags.completeSince as string | undefined, '--complete-since')
-  const untilMs = readInstant(flags.until as string | undefined, '--until')
+  const untilMs = readInstant(flags.until, '--until')
   if (untilMs === 0 || (untilMs ?? 0) > TIME_LIMIT_MS) {
     throw settingError('--until', `got ${flags.until}, expected an instant behind 1970 and before 2106`)
   }
   const covers = untilMs === undefined ? undefined : [{ fromMs: 0, toMs: untilMs }]
   const generation = readGeneration(flags.generation as string | undefined)
+  const told = readInstant(flags.completeSince, '--complete-since')
+  const completeSinceMs =
+    chosen?.completeSinceMs === undefined ? told : Math.max(chosen.completeSinceMs, told ?? chosen.completeSinceMs)
   const states = new Set(plans.map((plan) => plan.stateHash)).size
   const ingests = states * Math.max(1, Math.floor(threads / plans.length))
   const { sliceBytesMax, ...bounds } =
@@ -127,8 +148,8 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
 
   if (flags.dryRun === true) {
     const source = { inputs: inputsOf(plans), ...(sliceBytesMax && { sliceBytesMax }) }
-    const told = await dryRun({ files, plans, source, threads, clock: terminal.clock })
-    printer.result({ data: { log, ...dryRunData(told) }, table: () => dryRunTable(told, printer) })
+    const expected = await dryRun({ files, plans, source, threads, clock: terminal.clock })
+    printer.result({ data: { log, ...dryRunData(expected) }, table: () => dryRunTable(expected, printer) })
     return EXIT_OK
   }
 
@@ -176,6 +197,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
         ...(redis && { claim: { onWait: (text: string) => progress.log(text) } }),
         completeSinceMs,
         covers,
+        ...(chosen && { startClocks: chosen.startClocks }),
         ...bounds,
         onProgress: ({ rowsDone, rowsTotal }) => progress.update({ done: rowsDone, total: rowsTotal }),
         signal: abort.signal,
@@ -183,7 +205,7 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
       progress.stop()
       rejects.finish()
       const seconds = Math.max(0.001, (terminal.clock() - startMs) / 1000)
-      summarise(report, { log, seconds, rejects, files: files.paths, printer, share, memory })
+      summarise(report, { log, seconds, rejects, files: files.paths, printer, share, memory, left: chosen?.left })
       if (report.finished) {
         noteOthers(report, printer)
         return EXIT_OK
@@ -252,10 +274,10 @@ function nothingLeft(complete: Standing['complete'], log: string, printer: Print
   return EXIT_OK
 }
 
-function readInstant(text: string | undefined, flag: string): number | undefined {
+function readInstant(text: Flags[string], flag: string): number | undefined {
   if (text === undefined) return undefined
   try {
-    return parseInstant(text)
+    return parseInstant(text as string)
   } catch {
     throw settingError(flag, `got ${JSON.stringify(text)}, expected RFC 3339 with a zone or milliseconds`)
   }
@@ -269,6 +291,8 @@ interface Summary {
   readonly printer: Printer
   readonly share: Share | undefined
   readonly memory: number | undefined
+  /** Files left out for their times. */
+  readonly left: number | undefined
 }
 
 /** Done, but not the last. */
@@ -290,7 +314,10 @@ function peakRssBytes(): number {
   return process.resourceUsage().maxRSS * 1024
 }
 
-function summarise(report: BackfillReport, { log, seconds, rejects, files, printer, share, memory }: Summary): void {
+function summarise(
+  report: BackfillReport,
+  { log, seconds, rejects, files, printer, share, memory, left }: Summary,
+): void {
   const { finished, rows, startedAt, views } = report
   const rate = Math.round(rows / seconds)
   const counted: { view: string; counters: Counters }[] = [...views]
@@ -300,6 +327,7 @@ function summarise(report: BackfillReport, { log, seconds, rejects, files, print
       log,
       files,
       finished,
+      ...(left === undefined ? {} : { files_left_out: left }),
       ...(share && { shard: `${share.index}/${share.count}` }),
       complete: report.isComplete,
       rows,

@@ -72,10 +72,12 @@ export function openEventFiles({ format, paths }: EventFiles, log: string, optio
 
 /**
  * A name for a plan of files that changes with it: positions are row numbers of the plan, so an interrupted backfill must
- * not go on with other files. Folders do not count; names, sizes and their order do.
+ * not go on with other files. Folders do not count; names, sizes and their order do. `choice`: what the files were chosen by, where folders
+ * may be all that tells one choice from another.
  */
-export async function planName(source: string, paths: readonly string[]): Promise<string> {
+export async function planName(source: string, paths: readonly string[], choice?: string): Promise<string> {
   const hash = createHash('sha256')
+  if (choice !== undefined) hash.update(JSON.stringify(choice))
   for (const path of paths) {
     const { size } = await stat(path).catch((error: Error) => {
       throw new TilefoldError('SOURCE_NOT_FOUND', `cannot find ${path}: ${error.message}`, { path })

@@ -25,6 +25,9 @@ import { type CoreExports, type CoreModule, trapError } from './module.ts'
 import { rangeCells, type Shares, stateProgram } from './program.ts'
 import { rowError } from './row-error.ts'
 
+/** Where a checkpoint has the late clock (assembly/index.ts, `writeCheckpoint`). */
+const CHECKPOINT_LATE_CLOCK_AT = 8
+
 /** Entities whose new rows are written in one go: bounds a chunk, and the memory it takes. */
 export interface DirtyChunk {
   readonly lane: number
@@ -182,9 +185,13 @@ export class Core {
     this.#exports.advance(ms, Number.isFinite(wallMs) ? wallMs : Number.MAX_SAFE_INTEGER)
   }
 
-  /** A log whose first record is at `position`. */
-  startAt(position: number): void {
+  /** A log whose first record is at `position`. `lateClockMs`: as what lies before it, and is not read, has left it. */
+  startAt(position: number, lateClockMs = -1): void {
     this.#exports.startAt(position)
+    if (lateClockMs < 0) return
+    const checkpoint = this.writeCheckpoint()
+    new DataView(checkpoint.buffer).setBigInt64(CHECKPOINT_LATE_CLOCK_AT, BigInt(lateClockMs), true)
+    this.readCheckpoint(checkpoint)
   }
 
   // ---- entities ----------------------------------------------------------------------------------------------------

@@ -61,6 +61,8 @@ export interface IngestSpec {
   readonly isHistory: boolean
   /** Where history covers ranges of event time: those inside, or all others. */
   readonly takes?: TakenTimes | undefined
+  /** The late clock before the first record, where the log's beginning was left out. */
+  readonly startClockMs?: number
   /** Another ingest of the same log tells what is put aside: every shard sees every record. */
   readonly isEcho?: true
   /** Keep a flush ledger for so long; none unless told. */
@@ -119,7 +121,7 @@ export class Ingest {
     // Clocks resume where the least advanced lane was: the others skip what they hold, row by row.
     const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
     if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
-    else this.#core.startAt(spec.start ?? 0)
+    else this.#core.startAt(spec.start ?? 0, spec.startClockMs)
     this.#erasures = new Erasures(spec, options.store, this.#core, owners, (from) => this.#readApplied(from))
   }
 

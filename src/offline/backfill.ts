@@ -40,6 +40,8 @@ export interface BackfillOptions {
   readonly completeSinceMs?: number
   /** Event times that history is authoritative for; those its generation was begun with, or all, unless told. */
   readonly covers?: readonly TimeRange[] | undefined
+  /** The late clock to start with, by state hash, where the beginning of the log was left out (offline/prune.ts). */
+  readonly startClocks?: ReadonlyMap<string, number>
   /** Of `count` processes that share the history, this one fills the lanes that are `index` modulo `count`. */
   readonly share?: Share
   /** Say in the store which lanes are being filled, and stay away from those that a living process fills: where there may be others. */
@@ -235,6 +237,7 @@ async function openPart(
   if (options.claim) claims.push(await HistoryClaim.take(seat, generation, share, options.claim))
   const lanes = Array.from({ length: history.lanes }, (_, i) => historyLane(i))
   const threads = shardsOf(pool.threads, plans.length, ownLanes)
+  const startClockMs = options.startClocks?.get(plan.stateHash)
   const handles: IngestHandle[] = []
   for (let thread = 0; thread < threads; thread++) {
     const spec: IngestSpec = {
@@ -254,6 +257,7 @@ async function openPart(
       deltaBytesMax: options.deltaBytesMax ?? DELTA_BYTES_MAX,
       isHistory: true,
       takes: takenTimes(generation.covers, true),
+      ...(startClockMs === undefined ? {} : { startClockMs }),
       ...(thread > 0 ? { isEcho: true } : {}),
     }
     handles.push(await pool.open(spec))

@@ -106,6 +106,17 @@ describe.skipIf(whyNoRedis() !== undefined)('a backfill into Redis', { timeout: 
     expect(await rowsOf(outcome.namespace)).toEqual(whole)
   })
 
+  it('tells once what it puts aside, however many threads judge it', async () => {
+    const namespace = freshNamespace()
+    const rows = orders.slice(0, 500).map((order, i) => (i % 100 === 7 ? { ...order, customer: null } : order))
+    const file = writeIn(folder, 'nameless.ndjson', toLines(rows))
+    const outcome = await cli(['backfill', file, ...common(namespace), '--threads', '3', '-o', 'json'])
+    expect(JSON.parse(outcome.stdout)).toMatchObject({
+      put_aside: { rejected_key: 5 },
+      views: [{ consumed: 500, applied: 495, rejected: 5 }],
+    })
+  })
+
   it('and within a budget of memory and at a bounded rate', async () => {
     const outcome = await backfill('--threads', '1', '--memory', '384MiB', '--rate-limit', '100000rows/s')
     const summary = summaryOf(outcome)

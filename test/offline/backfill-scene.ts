@@ -72,7 +72,12 @@ export interface RunOptions extends Partial<Omit<BackfillOptions, 'plans' | 'poo
 }
 
 /** One call of a backfill over a file, with a pool of its own. */
-export async function runBackfill(store: Store, plans: readonly Plan[], path: string, options: RunOptions = {}) {
+export async function runBackfill(
+  store: Store,
+  plans: readonly Plan[],
+  path: string | readonly string[],
+  options: RunOptions = {},
+) {
   const { batchRows = 256, pool: poolOptions, ...rest } = options
   const pool = new IngestPool({ threads: 0, store, clock, ...poolOptions })
   const { inputs } = plans[0]!.state
@@ -80,7 +85,7 @@ export async function runBackfill(store: Store, plans: readonly Plan[], path: st
     return await backfill({
       seat: { store, namespace: 'history' },
       plans,
-      source: createParquetSource({ log: 'files', paths: [path], inputs, batchRows }),
+      source: createParquetSource({ log: 'files', paths: [path].flat(), inputs, batchRows }),
       pool,
       clock,
       ...rest,

@@ -1,13 +1,18 @@
 /** Several processes fill one history: together they write what one writes, byte for byte, and it is seen when all of it is there. */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { beforeAll, describe, expect, it, vi } from 'vitest'
 import { loadCore } from '../../src/engine/module.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { historyLane } from '../../src/model/view-layout.ts'
 import { HistoryClaim } from '../../src/registry/claims.ts'
+import { beginGeneration, switchGeneration } from '../../src/registry/generations.ts'
 import { checkHistory } from '../../src/registry/history.ts'
 import { createFeatureReader } from '../../src/serve/reader.ts'
+import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import { createMemoryStore, type MemoryStore } from '../../src/store/memory.ts'
+import { StreamJob, type StreamReport } from '../../src/stream/job.ts'
+import { ScriptedConsumer, ScriptedGroup } from '../stream/scripted-group.ts'
+import { seededRandom } from '../support/random.ts'
 import {
   BASE_MS,
   clock,
@@ -64,6 +69,18 @@ describe('a history that several processes share', () => {
     expect(views.reduce((sum, view) => sum + view.written.rows, 0)).toBe(whole.size)
     expect(views.reduce((sum, view) => sum + view.ownLanes, 0)).toBe(LANES)
   })
+
+  it.each([1, 400_000])(
+    'is the same where cores may take %s bytes, and start again and again',
+    async (coreBytesMax) => {
+      const store = createMemoryStore()
+      const report = await runBackfill(store, [plan], path, { historyLanes: LANES, coreBytesMax, batchBytesMax: 1 })
+      expect(report).toMatchObject({ isComplete: true, views: [{ counters }] })
+      // Rows were written, and read again, more than once.
+      if (coreBytesMax === 1) expect(report.views[0]!.written.rows).toBeGreaterThan(2 * whole.size)
+      expect(await historyRows(store, plan)).toEqual(whole)
+    },
+  )
 
   it('is seen when the last one is done, and not before', async () => {
     const store = createMemoryStore()
@@ -196,6 +213,51 @@ describe('a history that several processes share', () => {
     expect(await historyRows(store, plan)).toEqual(whole)
     expect(await ask()).toEqual(before)
     expect(await checkHistory(seat, plan)).toBeUndefined()
+  })
+
+  it('is looked after by whoever streams into the same view', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] })
+    try {
+      const store = createMemoryStore({ history: true })
+      await runBackfill(store, [plan], path, { historyLanes: LANES })
+      const reports: StreamReport[] = []
+      const group = new ScriptedGroup('payments', [[]], seededRandom(SEED))
+      const consumer = new ScriptedConsumer(group)
+      const report = (each: StreamReport) => reports.push(each)
+      const job = await StreamJob.create({
+        plans: [plan],
+        consumer,
+        store,
+        namespace: 'history',
+        decoder: createJsonDecoder,
+        clock,
+        report,
+      })
+      await job.start()
+      store.regress({ namespace: 'history', stateHash: plan.stateHash, generation: 1, lane: historyLane(5) }, 1)
+      await vi.advanceTimersByTimeAsync(60_000)
+      await job.stop()
+      expect(reports).toMatchObject([{ level: 'error', event: 'history_lost', log: plan.view, code: 'REGRESSED' }])
+      expect((await layoutOf(store, plan))!.generations).toMatchObject([{ history: { isReopened: true } }])
+    } finally {
+      vi.useRealTimers()
+    }
+  })
+
+  it('of a generation beside another is switched to when all of it is there', async () => {
+    const store = createMemoryStore()
+    const seat = { store, namespace: 'history' }
+    await runBackfill(store, [plan], path, { historyLanes: 2 })
+    const { generation } = await beginGeneration(seat, plan)
+    const beside = { seat: { ...seat, generation: generation.generation }, newHistoryLanes: LANES }
+    await runBackfill(store, [plan], path, { ...beside, share: { index: 0, count: 2 } })
+    await expect(switchGeneration(seat, plan, 2)).rejects.toMatchObject({ code: 'VIEW_NOT_READY' })
+    expect(await runBackfill(store, [plan], path, { ...beside, share: { index: 1, count: 2 } })).toMatchObject({
+      isComplete: true,
+    })
+    expect((await layoutOf(store, plan))!.current).toMatchObject({ generation: 1 })
+    await switchGeneration(seat, plan, 2)
+    expect((await layoutOf(store, plan))!.current).toMatchObject({ generation: 2 })
   })
 })
 
