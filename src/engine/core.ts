@@ -31,6 +31,9 @@ export interface DirtyChunk {
   readonly end: number
 }
 
+/** Rows are copied out so many bytes at a time: few copies, and no row keeps many others in memory for long. */
+const COPIED_BYTES = 1 << 18
+
 export class Core {
   readonly state: StatePlan
   readonly #module: CoreModule
@@ -235,8 +238,25 @@ export class Core {
 
   /** Keys of a chunk's entities, in its order. */
   keysOf(chunk: DirtyChunk): Uint8Array[] {
-    const keys: Uint8Array[] = []
-    for (let place = chunk.start; place < chunk.end; place++) keys.push(this.keyOf(this.#exports.dirtyEntity(place)))
+    const memory = new Uint8Array(this.#exports.memory.buffer)
+    const lengths = new DataView(this.#exports.memory.buffer)
+    const records = new Uint32Array(chunk.end - chunk.start)
+    let bytes = 0
+    for (let i = 0; i < records.length; i++) {
+      records[i] = this.#exports.entityKey(this.#exports.dirtyEntity(chunk.start + i))
+      bytes += lengths.getUint32(records[i]!, true)
+    }
+    // One buffer for all of them: a buffer each costs more than the keys.
+    const all = new Uint8Array(bytes)
+    const keys: Uint8Array[] = new Array(records.length)
+    for (let i = 0, at = 0; i < records.length; i++) {
+      const from = records[i]! + 8
+      const length = lengths.getUint32(records[i]!, true)
+      const key = all.subarray(at, at + length)
+      for (let j = 0; j < length; j++) key[j] = memory[from + j]!
+      keys[i] = key
+      at += length
+    }
     return keys
   }
 
@@ -256,25 +276,38 @@ export class Core {
   writeRows(chunk: DirtyChunk, stored: (Uint8Array | undefined)[], position: number): Uint8Array[] {
     return this.#run('write rows', (core) => {
       const rows: Uint8Array[] = []
+      // Where the rows that were written since the last copy end, and where each begins.
+      const starts: number[] = []
+      let end = 0
+      const take = () => {
+        const from = core.outputAddress() >>> 0
+        const copy = new Uint8Array(core.memory.buffer).slice(from, from + end)
+        for (let i = 0; i < starts.length; i += 2) rows.push(copy.subarray(starts[i]!, starts[i + 1]!))
+        starts.length = 0
+        end = 0
+        core.beginRows()
+      }
       let memory = new Uint8Array(core.memory.buffer)
+      core.beginRows()
       for (let place = chunk.start; place < chunk.end; place++) {
         const old = stored[place - chunk.start]
         let at = 0
         if (old) {
           at = core.reserveInput(old.length, 0) >>> 0
+          // Memory that grew has a new buffer, and the old view is empty.
           if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
           memory.set(old, at)
         }
-        core.beginRows()
         const error = core.writeRow(place, at, old ? old.length : 0, position)
         if (error !== 0) {
           throw rowError(error, `row of entity ${Buffer.from(this.keyOf(core.dirtyEntity(place))).toString('latin1')}`)
         }
-        // Memory that grew has a new buffer, and the old view is empty.
-        if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
-        const from = core.rowAddress() >>> 0
-        rows.push(memory.slice(from, from + core.rowBytes()))
+        const start = (core.rowAddress() >>> 0) - (core.outputAddress() >>> 0)
+        end = start + core.rowBytes()
+        starts.push(start, end)
+        if (end >= COPIED_BYTES) take()
       }
+      take()
       return rows
     })
   }

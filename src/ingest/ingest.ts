@@ -239,7 +239,14 @@ export class Ingest {
     const nowMs = this.#options.clock()
     const isDue = isLast || !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
-    const { rows, bytes } = await flushLanes(this.#core, this.#owners, isDue, this.#lastHash, lanes)
+    const { rows, bytes } = await flushLanes(
+      this.#core,
+      this.#owners,
+      isDue,
+      this.#lastHash,
+      lanes,
+      this.spec.isHistory,
+    )
     this.#written.rows += rows
     this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs
