@@ -23,7 +23,6 @@ import { historyLane } from '../src/model/view-layout.ts'
 import { backfill } from '../src/offline/backfill.ts'
 import { createParquetSource } from '../src/source/parquet.ts'
 import { createLmdbStore } from '../src/store/lmdb.ts'
-import { createMemoryStore } from '../src/store/memory.ts'
 import type { Store } from '../src/store/port.ts'
 import { Checksum } from './checksum.ts'
 import type { Contender } from './contest.ts'
@@ -41,7 +40,6 @@ export interface TileBounds {
 export interface BackfillSetting {
   /** Worker threads; 0: everything in one. */
   readonly threads: number
-  readonly store: 'lmdb' | 'memory'
 }
 
 export function backfillContender(
@@ -49,13 +47,13 @@ export function backfillContender(
   plan: Plan,
   files: EventFiles,
   bounds: TileBounds,
-  { threads, store: kind }: BackfillSetting,
+  { threads }: BackfillSetting,
 ): Contender {
   return {
     name,
     async round() {
       const path = await mkdtemp(join(tmpdir(), 'tilefold-bench-'))
-      const store: Store = kind === 'lmdb' ? createLmdbStore({ path }) : createMemoryStore()
+      const store = createLmdbStore({ path })
       const pool = new IngestPool({ threads, store, storePath: path, clock: afterEvents, core: loadCore() })
       try {
         const start = process.hrtime.bigint()

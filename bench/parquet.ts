@@ -3,7 +3,7 @@
  * the same tiles. What each side does and does not do: history.ts. With ten thousand keys the ratio is printed: there the
  * time is that of reading, and DuckDB's reader is native.
  */
-import { type Claim, atMost, hold } from './claim.ts'
+import { atMost, type Claim, hold } from './claim.ts'
 import { backfillContender, duckdbContender, type TileBounds } from './history.ts'
 import { planOfEvents, writeEvents } from './parquet-events.ts'
 
@@ -23,17 +23,16 @@ export const parquet: Claim = {
             claim: 'parquet',
             title: `${rows.toLocaleString('en-US')} rows, ${keys.toLocaleString('en-US')} keys, one thread`,
             unit: 'row',
-            subject: backfillContender('tilefold, to rows in LMDB', plan, files, bounds, { threads: 0, store: 'lmdb' }),
+            subject: backfillContender('tilefold, to rows in LMDB', plan, files, bounds, { threads: 0 }),
             peers: [
               {
                 contender: duckdbContender('DuckDB, to a Parquet file', files, bounds, { threads: 1, into: 'file' }),
                 target,
               },
-              { contender: duckdbContender('DuckDB, to a table in memory', files, bounds, { threads: 1, into: 'table' }) },
               {
-                contender: backfillContender('tilefold, to rows in memory', plan, files, bounds, {
-                  threads: 0,
-                  store: 'memory',
+                contender: duckdbContender('DuckDB, to a table in memory', files, bounds, {
+                  threads: 1,
+                  into: 'table',
                 }),
               },
             ],

@@ -16,6 +16,7 @@ import { compact } from './compact.ts'
 import type { Row } from './contest.ts'
 import { fold } from './fold.ts'
 import { keys } from './keys.ts'
+import { memory } from './memory.ts'
 import { merge } from './merge.ts'
 import { parquet } from './parquet.ts'
 import { redis } from './redis-serve.ts'
@@ -25,7 +26,20 @@ import { stream } from './stream.ts'
 import { training } from './training.ts'
 import { workers } from './workers.ts'
 
-const CLAIMS: readonly Claim[] = [fold, keys, compact, merge, backfill, parquet, workers, serve, redis, stream, training]
+const CLAIMS: readonly Claim[] = [
+  fold,
+  keys,
+  compact,
+  merge,
+  backfill,
+  parquet,
+  workers,
+  memory,
+  serve,
+  redis,
+  stream,
+  training,
+]
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

@@ -2,7 +2,7 @@
  * Claim: a second worker thread makes a backfill at least 1.6 times as fast. The calling thread reads and decodes in either
  * case, so one worker is already helped by it; everything in one thread, and DuckDB with one and two threads, beside it.
  */
-import { type Claim, atLeast, hold } from './claim.ts'
+import { atLeast, type Claim, hold } from './claim.ts'
 import { backfillContender, duckdbContender, type TileBounds } from './history.ts'
 import { planOfEvents, writeEvents } from './parquet-events.ts'
 
@@ -15,8 +15,7 @@ export const workers: Claim = {
     const keys = settings.short ? 50_000 : 1_000_000
     const files = await writeEvents(rows, keys)
     const bounds: TileBounds = {}
-    const ours = (name: string, threads: number) =>
-      backfillContender(name, plan, files, bounds, { threads, store: 'lmdb' })
+    const ours = (name: string, threads: number) => backfillContender(name, plan, files, bounds, { threads })
     const theirs = (threads: number) =>
       duckdbContender(`DuckDB, ${threads} thread${threads > 1 ? 's' : ''}, to a Parquet file`, files, bounds, {
         threads,
