@@ -31,6 +31,8 @@ import { afterEvents, type EventFiles } from './parquet-events.ts'
 const NAMESPACE = 'bench'
 const LANES = 4
 const SAMPLED_KEYS = 1000
+/** Tiles that wait for a flush, in all threads: DuckDB takes of memory what it likes, too. */
+const DELTA_BYTES = 512 << 20
 
 /** What all contenders of a file share: where the levels of our rows begin and end, known when ours has run once. */
 export interface TileBounds {
@@ -65,6 +67,7 @@ export function backfillContender(
           pool,
           clock: afterEvents,
           historyLanes: LANES,
+          deltaBytesMax: DELTA_BYTES / Math.max(1, threads),
         })
         const ns = Number(process.hrtime.bigint() - start)
         if (report.rows !== files.rows) throw new Error(`${name} read ${report.rows} rows, expected ${files.rows}`)

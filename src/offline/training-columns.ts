@@ -73,8 +73,9 @@ function featureColumn(
   for (const { rows, answers } of parts) {
     if (cells.copy !== undefined && isFull(answers.statuses, index, stride, feature.op === 'count')) {
       cells.copy(rows, answers, index, stride)
-      for (const row of rows) validity[row >> 3]! |= 1 << (row & 7)
       present += rows.length
+      // Where every row has a value there is no bitmap.
+      if (rows.length < length) for (const row of rows) validity[row >> 3]! |= 1 << (row & 7)
       continue
     }
     const read = cells.reader(answers)
@@ -144,7 +145,8 @@ function floatCells(length: number): Cells {
 function countCells(length: number): Cells {
   const cells = new Uint32Array(length * 2)
   const put = (row: number, count: number) => {
-    cells[row * 2] = count % 2 ** 32
+    // Stored modulo 2^32, as any number is.
+    cells[row * 2] = count
     cells[row * 2 + 1] = Math.floor(count / 2 ** 32)
   }
   return {
