@@ -98,7 +98,7 @@ const KNOWN_SHARE = 1 / 16
 const KNOWN_ROW_BYTES = 12
 /** Rows that are answered in one go, so that those of one entity find its events near: the spine's cells and the answers. */
 const SPAN_SHARE = 1 / 32
-const SPAN_ROWS = 131_072
+const SPAN_ROWS = 1_048_576
 /** Of one value: in the core, and copied. */
 const ANSWER_BYTES = 34
 
