@@ -85,11 +85,12 @@ export function accept(n: i32, first: f64, positions: usize, recordTimes: usize,
   verdictsAt = scratch(n as usize)
   acceptedAt = scratch((n as usize) << 2)
   acceptedCount = 0
+  const plain = recordTimes == 0 && positions == 0 && first > logPosition ? acceptPlain(n, first, notAfterMs) : 0
   let clock = lateClockMs
   let position = logPosition
   // The end of the coarsest tile changes rarely; so does what the clock makes of it.
   let coarseEnd: i64 = 0
-  for (let row = 0; row < n; row++) {
+  for (let row = plain; row < n; row++) {
     const at = positions == 0 ? first + (row as f64) : load<f64>(positions + ((row as usize) << 3))
     let verdict = VERDICT_APPLIED
     if (at <= position) verdict = VERDICT_REDELIVERED
@@ -119,6 +120,36 @@ export function accept(n: i32, first: f64, positions: usize, recordTimes: usize,
   }
   lateClockMs = clock
   logPosition = position
+}
+
+/**
+ * Accepts rows 0, 1, … up to the first that asks for a closer look, and returns its number: a history's rows are nearly all
+ * like this, and a look at the clock is what is left of their verdict.
+ */
+function acceptPlain(n: i32, first: f64, notAfterMs: i64): i32 {
+  const times = register(timeRegister)
+  const latest = min(TIME_LIMIT - 1, notAfterMs + maxFutureMs)
+  if (latePolicy != POLICY_ACCEPT || dedupeWithinMs >= 0 || filterRegister >= 0 || times.valid != 0 || latest < 0) return 0
+  const cells = times.data
+  const list = acceptedAt
+  const retention = retentionMs
+  let clock = lateClockMs
+  let row = 0
+  for (; row < n; row++) {
+    const time = load<i64>(cells + ((row as usize) << 3))
+    if (!hasKey(row) || (time as u64) > (latest as u64)) break
+    const next = max(clock, min(time, notAfterMs))
+    // Its tile ends later, so it isn't expired.
+    if (time < next - retention) break
+    clock = next
+    store<u32>(list + ((row as usize) << 2), row as u32)
+  }
+  memory.fill(verdictsAt, VERDICT_APPLIED as u8, row as usize)
+  store<u64>(counters + (VERDICT_APPLIED << 3), load<u64>(counters + (VERDICT_APPLIED << 3)) + (row as u64))
+  acceptedCount = row
+  lateClockMs = clock
+  if (row > 0) logPosition = first + ((row - 1) as f64)
+  return row
 }
 
 function passes(row: i32): bool {

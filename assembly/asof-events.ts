@@ -2,6 +2,7 @@
  * The accepted events of the entities that are asked about, all of them at once, by entity and time.
  *
  *   keys       of the entities asked about, before the first event: their numbers come first
+ *   cover      where it is known beforehand which instants are asked about: what no window can hold need not be held
  *   hold       batch by batch: what `prepare` accepted, in arrival order (the delta's own store of events)
  *   spill      where that grows too large: the events of every n-th entity as one block of bytes, for the host to keep
  *   load       such a block again
@@ -9,9 +10,9 @@
  *
  * Among events of one time any order will do: partials that need one compare the events themselves.
  */
-import { RAW_NULLS_AT, RAW_OP_AT, RAW_TIME_AT, TYPE_F64, TYPE_I64 } from './layout'
+import { RAW_NULLS_AT, RAW_OP_AT, RAW_TIME_AT, TIME_LIMIT, TYPE_F64, TYPE_I64 } from './layout'
 import { column, columnCount, idType, rawBytes, timeRegister } from './plan'
-import { allocate, release, scratch } from './arena'
+import { allocate, reallocate, release, scratch } from './arena'
 import { acceptedAt, acceptedCount } from './accept'
 import { register } from './columns'
 import { admitEntities, entityTable } from './entities'
@@ -32,6 +33,7 @@ import {
 import { clearOut, outAt, reserveOut, takeOut } from './flush/output'
 import { entitiesAt } from './fold'
 import { internOne, reserve } from './keys'
+import { placeWindows, startAtPlace, windowCount } from './merge'
 
 /** Entities that are asked about. */
 export let askedCount: u32 = 0
@@ -53,7 +55,60 @@ export function askKeys(data: usize, offsets: usize, n: i32): void {
   }
   admitEntities()
   askedCount = entityTable().count
+  if (askedCount <= firstsCount) return
+  firstsAt = reallocate(firstsAt, (firstsCount as usize) << 3, (askedCount as usize) << 3)
+  for (; firstsCount < askedCount; firstsCount++) store<i64>(firstsAt + ((firstsCount as usize) << 3), i64.MAX_VALUE)
 }
+
+// ---- what is asked about ---------------------------------------------------------------------------------------------
+
+/** Time of the first event of each entity asked about, whether it is held or not. */
+let firstsAt: usize = 0
+let firstsCount: u32 = 0
+
+@inline
+export function firstEventMs(entity: u32): i64 {
+  return load<i64>(firstsAt + ((entity as usize) << 3))
+}
+
+// A ring of bits per entity, one for each stretch of time, set where a window of one of its rows may lie. A stretch is an
+// eighth of the longest window or less, so the ring is 32 of them long or more; where time goes round, more is held than needed.
+const COVER_BITS: i64 = 256
+const COVER_BYTES: usize = 32
+let coverAt: usize = 0
+let coverShift: i64 = 0
+
+/** Rows of (entity, instant) that will be asked about; before the first event, all of them or none. */
+export function coverRows(n: i32, entities: usize, asOfs: usize): void {
+  if (coverAt == 0) {
+    const bytes = max((askedCount as usize) * COVER_BYTES, 8)
+    coverAt = allocate(bytes)
+    memory.fill(coverAt, 0, bytes)
+    const reach = placeWindows(TIME_LIMIT - 1) - startAtPlace(windowCount - 1)
+    coverShift = 60 - clz<i64>(max<i64>(reach, 16))
+  }
+  for (let row: usize = 0; row < (n as usize); row++) {
+    const entity = load<u32>(entities + (row << 2))
+    if (entity >= askedCount) continue
+    const end = placeWindows(load<f64>(asOfs + (row << 3)) as i64)
+    const start = startAtPlace(windowCount - 1)
+    const bits = coverAt + (entity as usize) * COVER_BYTES
+    let stretch = start >> coverShift
+    for (const last = min((end - 1) >> coverShift, stretch + COVER_BITS); stretch <= last; stretch++) {
+      const at = bits + (((stretch & (COVER_BITS - 1)) >> 3) as usize)
+      store<u8>(at, ((load<u8>(at) as u32) | (1 << ((stretch as u32) & 7))) as u8)
+    }
+  }
+}
+
+@inline
+function isCovered(entity: u32, time: i64): bool {
+  const stretch = (time >> coverShift) & (COVER_BITS - 1)
+  const bits = load<u8>(coverAt + (entity as usize) * COVER_BYTES + ((stretch >> 3) as usize)) as u32
+  return ((bits >> ((stretch as u32) & 7)) & 1) != 0
+}
+
+// ---- holding ---------------------------------------------------------------------------------------------------------
 
 /** The rows of a prepared batch as the host asks about them; see index.ts asofRows. */
 export function writeAsked(n: i32): usize {
@@ -79,16 +134,21 @@ export function reserveHeld(count: u32): void {
   growEvents(((count + 1) as usize) * rawBytes)
 }
 
-/** Holds the events of the prepared batch whose entity is asked about. */
+/** Holds the events of the prepared batch whose entity is asked about, at an instant that a window may hold. */
 export function holdBatch(): void {
   const times = register(timeRegister).data
   const rows = scratch((acceptedCount as usize) << 2)
   const entities = scratch((acceptedCount as usize) << 2)
   let count: usize = 0
   for (let i: usize = 0, end = (acceptedCount as usize) << 2; i < end; i += 4) {
-    if (load<u32>(entitiesAt + i) >= askedCount) continue
-    store<u32>(rows + (count << 2), load<u32>(acceptedAt + i))
-    store<u32>(entities + (count++ << 2), load<u32>(entitiesAt + i))
+    const entity = load<u32>(entitiesAt + i)
+    if (entity >= askedCount) continue
+    const row = load<u32>(acceptedAt + i)
+    const time = load<i64>(times + ((row as usize) << 3))
+    if (time < firstEventMs(entity)) store<i64>(firstsAt + ((entity as usize) << 3), time)
+    if (coverAt != 0 && !isCovered(entity, time)) continue
+    store<u32>(rows + (count << 2), row)
+    store<u32>(entities + (count++ << 2), entity)
   }
   if (!isFlat()) {
     for (let i: usize = 0; i < count << 2; i += 4) {

@@ -14,11 +14,11 @@
  */
 import { RAW_TIME_AT } from './layout'
 import { accBytes, rawBytes } from './plan'
-import { allocate, release } from './arena'
+import { allocate, release, resetScratch, scratch } from './arena'
 import { addAcc, addEvents, copyAcc, dropAccs, initAcc } from './dispatch'
 import { textAt } from './events'
 import { accOf, accsAt, answerEntity, placeWindows, reserveResults, startAtPlace, windowCount } from './merge'
-import { entityEnd, entityStart, heldCount, orderedAt } from './asof-events'
+import { askedCount, entityEnd, entityStart, firstEventMs, heldCount, orderedAt } from './asof-events'
 
 /** Events in a block of the first level: 16. */
 const FIRST_BITS: u32 = 4
@@ -165,21 +165,50 @@ function rankBefore(ms: i64, from: u32, to: u32): u32 {
 /** The answers of `n` rows: entity numbers (u32) and instants (f64 ms). They stand where those of `merge` do. */
 export function answerAsOf(n: i32, entities: usize, asOfs: usize): void {
   reserveResults(n)
-  for (let row = 0; row < n; row++) {
-    const entity = load<u32>(entities + ((row as usize) << 2))
-    const asOf = load<f64>(asOfs + ((row as usize) << 3)) as i64
-    const first = entityStart(entity)
-    const last = entityEnd(entity)
-    const end = placeWindows(asOf)
-    let to = rankOf(end, first, last)
-    initAcc(accsAt)
-    for (let place = 0; place < windowCount; place++) {
-      const acc = accOf(place)
-      if (place > 0) copyAcc(acc, acc - accBytes)
-      const from = rankBefore(startAtPlace(place), first, to)
-      addRange(acc, from, to)
-      to = from
-    }
-    answerEntity(row, first < last && load<i64>(eventAt(first), RAW_TIME_AT) < asOf)
+  resetScratch()
+  const order = rowsByEntity(n, entities)
+  for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
+    const row = load<u32>(order + i)
+    answerRow(row as i32, load<u32>(entities + ((row as usize) << 2)), load<f64>(asOfs + ((row as usize) << 3)) as i64)
   }
+}
+
+/** Rows in the order of their entities, nearly: one that stands near another in memory is answered near it, too. */
+function rowsByEntity(n: i32, entities: usize): usize {
+  const order = scratch((n as usize) << 2)
+  let shift: u32 = 0
+  while (askedCount >> shift > (max(n, 1024) as u32)) shift++
+  const buckets = (askedCount >> shift) + 2
+  const starts = scratch((buckets as usize) << 2)
+  memory.fill(starts, 0, (buckets as usize) << 2)
+  for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
+    const at = starts + ((load<u32>(entities + i) >> shift) as usize << 2)
+    store<u32>(at, load<u32>(at, 4) + 1, 4)
+  }
+  for (let at = starts + 4, stop = starts + ((buckets as usize) << 2); at < stop; at += 4) {
+    store<u32>(at, load<u32>(at) + load<u32>(at - 4))
+  }
+  for (let row: usize = 0; row < (n as usize); row++) {
+    const at = starts + ((load<u32>(entities + (row << 2)) >> shift) as usize << 2)
+    const place = load<u32>(at)
+    store<u32>(at, place + 1)
+    store<u32>(order + ((place as usize) << 2), row as u32)
+  }
+  return order
+}
+
+function answerRow(row: i32, entity: u32, asOf: i64): void {
+  const first = entityStart(entity)
+  const last = entityEnd(entity)
+  const end = placeWindows(asOf)
+  let to = rankOf(end, first, last)
+  initAcc(accsAt)
+  for (let place = 0; place < windowCount; place++) {
+    const acc = accOf(place)
+    if (place > 0) copyAcc(acc, acc - accBytes)
+    const from = rankBefore(startAtPlace(place), first, to)
+    addRange(acc, from, to)
+    to = from
+  }
+  answerEntity(row, firstEventMs(entity) < asOf)
 }

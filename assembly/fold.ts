@@ -15,18 +15,20 @@ import {
   disorderMs,
   headKind,
   headMs,
+  laneCount,
   level,
   levelCount,
   programAt,
   programBytes,
+  shard,
   shardCount,
   timeRegister,
 } from './plan'
 import { resetScratch, scratch } from './arena'
 import { register } from './columns'
 import { evaluate } from './expr'
-import { accept, acceptedAt, acceptedCount, lateClockMs } from './accept'
-import { buildKeys, intern, keyData, keyOffsets, reserve } from './keys'
+import { accept, acceptedAt, acceptedCount, lateClockMs, setAccepted } from './accept'
+import { buildKeys, intern, keyData, keyOffsets, laneHash, reserve } from './keys'
 import {
   FOREIGN,
   admitEntities,
@@ -38,7 +40,7 @@ import {
   markDirty,
 } from './entities'
 import { addEvent, writeEvent } from './events'
-import { strikeForgotten } from './forget'
+import { lastLineMs, strikeForgotten } from './forget'
 import { ENTITY_BITS, ENTITY_MASK, addSlotFor, paneOf, reservePanes, reserveSlots, slotsAt, slotsBefore, slotsEnd } from './slots'
 import { foldPartials } from './dispatch'
 
@@ -82,12 +84,28 @@ export function prepare(
   evaluate(programAt, programBytes, columns, n)
   buildKeys(n)
   accept(n, first, positions, recordTimes, notAfterMs)
+  // Another shard knows its own entities; who is to be forgotten is looked up by number, in every shard.
+  if (shardCount > 1 && lastLineMs < 0) keepOwn()
   const bytes = load<u32>(keyOffsets + ((n as usize) << 2)) - load<u32>(keyOffsets)
   reserve(entityTable(), acceptedCount, bytes as usize)
   entitiesAt = scratch((acceptedCount as usize) << 2)
   intern(entityTable(), keyData, keyOffsets, acceptedAt, acceptedCount, entitiesAt)
   admitEntities()
   return strikeForgotten(entitiesAt)
+}
+
+/** Leaves the accepted rows whose entity is in a lane of ours: the others are judged, and then nobody here needs them. */
+function keepOwn(): void {
+  let kept: usize = 0
+  for (let i: usize = 0, end = (acceptedCount as usize) << 2; i < end; i += 4) {
+    const row = load<u32>(acceptedAt + i)
+    const at = keyOffsets + ((row as usize) << 2)
+    const lane = laneHash(keyData + (load<u32>(at) as usize), load<u32>(at, 4) - load<u32>(at)) % (laneCount as u32)
+    if (lane % (shardCount as u32) != (shard as u32)) continue
+    store<u32>(acceptedAt + kept, row)
+    kept += 4
+  }
+  setAccepted((kept >> 2) as i32)
 }
 
 /** Folds what `prepare` accepted. `replaying`: skip events that their entity's stored row holds (entities.ts). */

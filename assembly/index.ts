@@ -24,7 +24,7 @@ import { uniteRows } from './flush/unite'
 import { anonymiseRow, rowEnd, rowStart } from './flush/write'
 import { takeTimes as takeTimesAt } from './times'
 import { answerAsOf, dropBlocks, openBlocks } from './asof'
-import { askKeys, dropHeld, forgetAsked, holdBatch, loadPart, orderEvents, reserveHeld, spillPart, writeAsked } from './asof-events'
+import { askKeys, coverRows, dropHeld, forgetAsked, holdBatch, loadPart, orderEvents, reserveHeld, spillPart, writeAsked } from './asof-events'
 import { infosAt, mergeEntities, openForSweep, readFeatures, statusesAt, sweepRows, valuesAt } from './merge'
 
 /** The host refuses another number. */
@@ -269,7 +269,7 @@ export function writeRow(place: u32, stored: usize, storedBytes: u32, flushPosit
   return flushRow(dirtyAtPlace(place), stored, storedBytes, flushPosition as i64)
 }
 
-/** Last row of the output region: its address, until the next row is written, and its bytes. */
+/** Last row of the output region: its address, until the next row is written (`outputAddress` may be another one then), and its bytes. */
 export function rowAddress(): usize {
   return outAt + rowStart
 }
@@ -391,6 +391,11 @@ export function values(): usize {
 /** Adds `n` keys, whose offsets stand at `offsets`, to the entities asked about; before the first event. See asof-events.ts. */
 export function asofKeys(data: usize, offsets: usize, n: i32): void {
   askKeys(data, offsets, n)
+}
+
+/** Rows that will be asked about, entity numbers u32 and instants f64: before the first event, all of them or none. */
+export function asofCover(n: i32, entities: usize, asOfs: usize): void {
+  coverRows(n, entities, asOfs)
 }
 
 /** Room for `count` events. */

@@ -16,14 +16,30 @@ import { compact } from './compact.ts'
 import type { Row } from './contest.ts'
 import { fold } from './fold.ts'
 import { keys } from './keys.ts'
+import { memory } from './memory.ts'
 import { merge } from './merge.ts'
+import { parquet } from './parquet.ts'
 import { redis } from './redis-serve.ts'
 import { describeMachine, formatContest, formatSummary, type Report } from './report.ts'
 import { serve } from './serve.ts'
 import { stream } from './stream.ts'
 import { training } from './training.ts'
+import { workers } from './workers.ts'
 
-const CLAIMS: readonly Claim[] = [fold, keys, compact, merge, backfill, serve, redis, stream, training]
+const CLAIMS: readonly Claim[] = [
+  fold,
+  keys,
+  compact,
+  merge,
+  backfill,
+  parquet,
+  workers,
+  memory,
+  serve,
+  redis,
+  stream,
+  training,
+]
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

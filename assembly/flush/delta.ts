@@ -5,6 +5,7 @@ import { allocate, release, resetScratch, scratch } from '../arena'
 import { NO_ENTITY, clearEvents, compareEvents, eventsAt, eventsEnd, textAt } from '../events'
 import { Dirty, clearDirty, dirty, dirtyAt, dirtyCount, lanesAt } from '../entities'
 import { ENTITY_MASK, clearSlots, slotsAt, slotsEnd } from '../slots'
+import { orderByKey } from './key-order'
 
 let slotOrderAt: usize = 0
 let slotOrderBytes: usize = 0
@@ -14,7 +15,7 @@ let eventOrderBytes: usize = 0
 let laneOrderAt: usize = 0
 let laneOrderBytes: usize = 0
 
-/** Groups slots and raw events by entity (counting sort, arrival order kept) and entities by lane. */
+/** Groups slots and raw events by entity (counting sort, arrival order kept) and entities by lane, each lane's by key. */
 export function sortDelta(lanes: i32): void {
   for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
     dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK).slotCount++
@@ -53,8 +54,10 @@ export function sortDelta(lanes: i32): void {
   laneOrderAt = room(laneOrderAt, laneOrderBytes, (dirtyCount as usize) << 2)
   laneOrderBytes = max(laneOrderBytes, (dirtyCount as usize) << 2)
   let placed: u32 = 0
-  if (lanes == 1) for (let i: u32 = 0; i < dirtyCount; i++) store<u32>(laneOrderAt + (i << 2), i)
-  else {
+  if (lanes == 1) {
+    for (let i: u32 = 0; i < dirtyCount; i++) store<u32>(laneOrderAt + (i << 2), i)
+    orderByKey(laneOrderAt, dirtyCount)
+  } else {
     resetScratch()
     const counts = scratch((lanes as usize) << 2)
     memory.fill(counts, 0, (lanes as usize) << 2)
@@ -72,6 +75,13 @@ export function sortDelta(lanes: i32): void {
       const at = counts + (dirty(i).lane << 2)
       store<u32>(laneOrderAt + (load<u32>(at) << 2), i)
       store<u32>(at, load<u32>(at) + 1)
+    }
+    // Each lane's entry is by now where the lane ends.
+    let start: u32 = 0
+    for (let i = 0; i < lanes; i++) {
+      const end = load<u32>(counts + ((i as usize) << 2))
+      orderByKey(laneOrderAt + ((start as usize) << 2), end - start)
+      start = end
     }
   }
 }

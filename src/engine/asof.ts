@@ -205,6 +205,23 @@ export class AsOf extends Instance {
     })
   }
 
+  /** Rows that will be asked about, all of them or none, before the first event: what no window of theirs holds isn't held. */
+  cover({ entities, asOfs }: NumberedRows): void {
+    this.run('note rows', () => {
+      const at = this.#putRows(entities, asOfs)
+      this.exports.asofCover(entities.length, at + entities.length * 8, at)
+    })
+  }
+
+  /** Instants, then entity numbers, at the start of the input region. */
+  #putRows(entities: Uint32Array, asOfs: Float64Array): number {
+    const count = entities.length
+    const at = this.exports.reserveInput(count * 12, 0) >>> 0
+    new Float64Array(this.exports.memory.buffer, at, count).set(asOfs)
+    new Uint32Array(this.exports.memory.buffer, at + count * 8, count).set(entities)
+    return at
+  }
+
   /** Room for so many events, which need not be copied then as they grow; less than 4 GiB of them. */
   reserve(events: number): void {
     this.run('make room for events', () => this.exports.asofReserve(events))
@@ -254,9 +271,7 @@ export class AsOf extends Instance {
     const count = entities.length
     const cells = count * this.plan.features.length
     this.run('answer as of', () => {
-      const at = this.exports.reserveInput(count * 12, 0) >>> 0
-      new Float64Array(this.exports.memory.buffer, at, count).set(asOfs)
-      new Uint32Array(this.exports.memory.buffer, at + count * 8, count).set(entities)
+      const at = this.#putRows(entities, asOfs)
       this.exports.asofAnswer(count, at + count * 8, at)
     })
     const memory = new Uint8Array(this.exports.memory.buffer)

@@ -50,6 +50,8 @@ function makeRoom(pad: RowPad, used: number, bytes: number): void {
   memory.set(pad.memory.subarray(0, used))
   pad.memory = memory
 }
+/** Rows are copied out so many bytes at a time: few copies, and no row keeps many others in memory for long. */
+const COPIED_BYTES = 1 << 18
 
 export class Core {
   readonly state: StatePlan
@@ -278,7 +280,26 @@ export class Core {
 
   /** Their keys. */
   keysOf(chunk: DirtyChunk): Uint8Array[] {
-    return this.entitiesOf(chunk).map((entity) => this.keyOf(entity))
+    const memory = new Uint8Array(this.#exports.memory.buffer)
+    const lengths = new DataView(this.#exports.memory.buffer)
+    const records = new Uint32Array(chunk.end - chunk.start)
+    let bytes = 0
+    for (let i = 0; i < records.length; i++) {
+      records[i] = this.#exports.entityKey(this.#exports.dirtyEntity(chunk.start + i))
+      bytes += lengths.getUint32(records[i]!, true)
+    }
+    // One buffer for all of them: a buffer each costs more than the keys.
+    const all = new Uint8Array(bytes)
+    const keys: Uint8Array[] = new Array(records.length)
+    for (let i = 0, at = 0; i < records.length; i++) {
+      const from = records[i]! + 8
+      const length = lengths.getUint32(records[i]!, true)
+      const key = all.subarray(at, at + length)
+      for (let j = 0; j < length; j++) key[j] = memory[from + j]!
+      keys[i] = key
+      at += length
+    }
+    return keys
   }
 
   /** Position of the first event of each entity's delta, in the chunk's order. */
@@ -301,32 +322,42 @@ export class Core {
     pad: RowPad = { memory: NO_BYTES },
   ): Uint8Array[] {
     return this.#run('write rows', (core) => {
-      const ends: number[] = []
-      let end = 0
+      // Where each row begins and ends in the pad; `waiting`: bytes of rows that are not copied there yet.
+      const bounds: number[] = []
+      let copied = 0
+      let waiting = 0
+      const copy = () => {
+        const from = core.outputAddress() >>> 0
+        makeRoom(pad, copied, copied + waiting)
+        pad.memory.set(new Uint8Array(core.memory.buffer, from, waiting), copied)
+        copied += waiting
+        waiting = 0
+        core.beginRows()
+      }
       let memory = new Uint8Array(core.memory.buffer)
+      core.beginRows()
       for (let place = chunk.start; place < chunk.end; place++) {
         const old = stored[place - chunk.start]
         let at = 0
         if (old) {
           at = core.reserveInput(old.length, 0) >>> 0
+          // Memory that grew has a new buffer, and the old view is empty.
           if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
           memory.set(old, at)
         }
-        core.beginRows()
         const error = core.writeRow(place, at, old ? old.length : 0, position)
         if (error !== 0) {
           throw rowError(error, `row of entity ${Buffer.from(this.keyOf(core.dirtyEntity(place))).toString('latin1')}`)
         }
-        // Memory that grew has a new buffer, and the old view is empty.
-        if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
-        const from = core.rowAddress() >>> 0
-        const bytes = core.rowBytes()
-        makeRoom(pad, end, end + bytes)
-        pad.memory.set(memory.subarray(from, from + bytes), end)
-        end += bytes
-        ends.push(end)
+        const start = (core.rowAddress() >>> 0) - (core.outputAddress() >>> 0)
+        waiting = start + core.rowBytes()
+        bounds.push(copied + start, copied + waiting)
+        if (waiting >= COPIED_BYTES) copy()
       }
-      return ends.map((to, i) => pad.memory.subarray(i === 0 ? 0 : ends[i - 1]!, to))
+      copy()
+      const rows: Uint8Array[] = []
+      for (let i = 0; i < bounds.length; i += 2) rows.push(pad.memory.subarray(bounds[i]!, bounds[i + 1]!))
+      return rows
     })
   }
 

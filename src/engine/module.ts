@@ -68,6 +68,7 @@ export interface CoreExports {
   openSwept(index: number, count: number, at: number, bytes: number): number
   sweepSwept(count: number, times: number, asOfMs: number): void
   asofKeys(data: number, offsets: number, n: number): void
+  asofCover(n: number, entities: number, asOfs: number): void
   asofReserve(count: number): void
   asofHold(): number
   asofForget(): void

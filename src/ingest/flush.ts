@@ -16,6 +16,8 @@ import type { Pace } from './pace.ts'
 
 /** Entities per chunk: bounds the rows held in memory at once, some 1 MB of them. */
 const CHUNK_ENTITIES = 512
+/** In a history, whose rows are short and whose thread nobody waits for: fewer, larger writes. */
+const HISTORY_CHUNK_ENTITIES = 2048
 
 export interface FlushTally {
   rows: number
@@ -33,11 +35,11 @@ export async function flushLanes(
   withCheckpoint: boolean,
   hash: string,
   forced: ReadonlySet<number> = new Set(),
-  pace?: Pace,
+  { pace, isHistory = false }: { readonly pace?: Pace | undefined; readonly isHistory?: boolean } = {},
 ): Promise<FlushTally> {
   const tally: FlushTally = { rows: 0, bytes: 0 }
   const position = core.position
-  const chunks = core.beginFlush(CHUNK_ENTITIES)
+  const chunks = core.beginFlush(isHistory ? HISTORY_CHUNK_ENTITIES : CHUNK_ENTITIES)
   const checkpoint = withCheckpoint ? segmentsOf(core.writeCheckpoint()) : undefined
   for (const [lane, owner] of owners) {
     const own = chunks.filter((chunk) => chunk.lane === lane)

@@ -260,8 +260,8 @@ export class Ingest {
     const nowMs = this.#options.clock()
     const isDue = isLast || !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
-    const { pace } = this.#options
-    const { rows, bytes } = await flushLanes(this.#core, this.#owners, this.#kept, isDue, this.#lastHash, lanes, pace)
+    const how = { pace: this.#options.pace, isHistory: this.spec.isHistory }
+    const { rows, bytes } = await flushLanes(this.#core, this.#owners, this.#kept, isDue, this.#lastHash, lanes, how)
     this.#written.rows += rows
     this.#written.bytes += bytes
     if (isDue) this.#checkpointMs = nowMs

@@ -111,8 +111,8 @@ export function keptInputs({ fields, name }: Spine, asked: readonly InputColumn[
 }
 
 /** A file whose cells are all null may not say that they would be instants; others of the spine do. */
-export function keptColumn(input: InputColumn, batch: ColumnBatch): Column {
-  const column = batch.columns.find(({ name }) => name === input.name)!
+export function keptColumn(input: InputColumn, columns: readonly Column[]): Column {
+  const column = columns.find(({ name }) => name === input.name)!
   return input.type === 'timestamp' && column.unit === undefined ? { ...column, unit: input.unit } : column
 }
 

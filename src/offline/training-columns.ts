@@ -38,6 +38,32 @@ export interface PlacedAnswers {
   readonly answers: Answers
 }
 
+/** The answers to rows [from, to), in a batch that begins with row `from`. `rows` ascend. */
+export function answersBetween(
+  { rows, answers }: PlacedAnswers,
+  from: number,
+  to: number,
+  features: number,
+): PlacedAnswers {
+  const [first, end] = [placeOf(rows, from), placeOf(rows, to)]
+  const cut = rows.slice(first, end)
+  if (from > 0) for (let i = 0; i < cut.length; i++) cut[i]! -= from
+  const statuses = answers.statuses.subarray(first * features, end * features)
+  const values = answers.values.subarray(first * features * 16, end * features * 16)
+  return { rows: cut, answers: { count: cut.length, statuses, values, text: answers.text } }
+}
+
+/** How many of the ascending rows lie before `row`. */
+function placeOf(rows: Uint32Array, row: number): number {
+  let [low, high] = [0, rows.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (rows[middle]! < row) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
 /** The view's columns of a batch of `length` rows; a row without an answer is null in all of them. */
 export function featureColumns(plan: Plan, length: number, parts: readonly PlacedAnswers[]): Column[] {
   return plan.features.map((feature, index) => featureColumn(plan, feature, index, length, parts))
@@ -57,6 +83,13 @@ function featureColumn(
   const stride = plan.features.length
   let present = 0
   for (const { rows, answers } of parts) {
+    if (cells.copy !== undefined && isFull(answers.statuses, index, stride, feature.op === 'count')) {
+      cells.copy(rows, answers, index, stride)
+      present += rows.length
+      // Where every row has a value there is no bitmap.
+      if (rows.length < length) for (const row of rows) validity[row >> 3]! |= 1 << (row & 7)
+      continue
+    }
     const read = cells.reader(answers)
     for (let i = 0, at = index; i < rows.length; i++, at += stride) {
       const status = answers.statuses[at]!
@@ -71,6 +104,14 @@ function featureColumn(
   return { name, type, scale: feature.scale, ...cells.finish(), validity: present === length ? undefined : validity }
 }
 
+/** Has every row a value? */
+function isFull(statuses: Uint8Array, index: number, stride: number, isCount: boolean): boolean {
+  for (let at = index; at < statuses.length; at += stride) {
+    if (!isValue(statuses[at]!) && !(isCount && isVoid(statuses[at]!))) return false
+  }
+  return true
+}
+
 function defaultOf(feature: FeaturePlan): FeatureValue {
   return feature.type === 'int64' ? BigInt(feature.default!) : feature.default!
 }
@@ -79,6 +120,8 @@ interface Cells {
   /** Copies the value at `at` to `row`. */
   reader(answers: Answers): (row: number, at: number) => void
   put(row: number, value: FeatureValue): void
+  /** Copies every row's value: the usual columns have a loop for it. */
+  copy?(rows: Uint32Array, answers: Answers, index: number, stride: number): void
   finish(): Pick<Column, 'values' | 'offsets'>
 }
 
@@ -99,6 +142,10 @@ function floatCells(length: number): Cells {
         cells[row] = from[at * 2]!
       }
     },
+    copy: (rows, { values }, index, stride) => {
+      const from = new Float64Array(values.buffer, values.byteOffset, values.length >> 3)
+      for (let i = 0, at = index * 2; i < rows.length; i++, at += stride * 2) cells[rows[i]!] = from[at]!
+    },
     put: (row, value) => {
       cells[row] = Number(value)
     },
@@ -110,13 +157,18 @@ function floatCells(length: number): Cells {
 function countCells(length: number): Cells {
   const cells = new Uint32Array(length * 2)
   const put = (row: number, count: number) => {
-    cells[row * 2] = count % 2 ** 32
+    // Stored modulo 2^32, as any number is.
+    cells[row * 2] = count
     cells[row * 2 + 1] = Math.floor(count / 2 ** 32)
   }
   return {
     reader: ({ values }) => {
       const from = new Float64Array(values.buffer, values.byteOffset, values.length >> 3)
       return (row, at) => put(row, from[at * 2]!)
+    },
+    copy: (rows, { values }, index, stride) => {
+      const from = new Float64Array(values.buffer, values.byteOffset, values.length >> 3)
+      for (let i = 0, at = index * 2; i < rows.length; i++, at += stride * 2) put(rows[i]!, from[at]!)
     },
     put: (row, value) => put(row, Number(value)),
     finish: () => ({ values: new Uint8Array(cells.buffer) }),

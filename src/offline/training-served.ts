@@ -194,7 +194,7 @@ export class ServedTrainingSet {
       this.#options.signal?.throwIfAborted()
       const cells = views.map((rows) => rows.slice(from, from + batch.length))
       from += batch.length
-      const kept = this.#kept.map((input) => keptColumn(input, batch))
+      const kept = this.#kept.map((input) => keptColumn(input, batch.columns))
       const columns = [...kept, ...this.#addedColumns(cells, batch.length), ...this.#featureColumns(cells)]
       yield { length: batch.length, columns, positions: this.#rows }
       this.#rows += batch.length

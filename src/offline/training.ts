@@ -24,14 +24,14 @@ import {
   type Outcomes,
 } from '../engine/asof.ts'
 import { type CoreModule, loadCore } from '../engine/module.ts'
-import type { Column, ColumnBatch } from '../model/columns.ts'
+import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
 import { matchInputs } from '../source/match.ts'
 import type { Source } from '../source/port.ts'
 import { keptColumn, keptInputs, type Spine } from './spine.ts'
 import { askedState, narrowPlan } from './spine-plan.ts'
-import { featureColumnName, featureColumns, type PlacedAnswers } from './training-columns.ts'
+import { answersBetween, featureColumnName, featureColumns, type PlacedAnswers } from './training-columns.ts'
 import { type BlockFile, SpillFolder } from './training-spill.ts'
 
 export interface AskedView {
@@ -93,6 +93,14 @@ const MEMORY_BYTES = 2 ** 30
 /** What is held lies in memory twice while it is put in order, its blocks beside it, and each in a power of two. */
 const HELD_SHARE = 1 / 5
 const PARTS_MAX = 256
+/** The spine's instants, kept from the first pass: what no row's window can hold need not be held then. */
+const KNOWN_SHARE = 1 / 16
+const KNOWN_ROW_BYTES = 12
+/** Rows that are answered in one go, so that those of one entity find its events near: the spine's cells and the answers. */
+const SPAN_SHARE = 1 / 32
+const SPAN_ROWS = 1_048_576
+/** Of one value: in the core, and copied. */
+const ANSWER_BYTES = 34
 
 /** Rows asked of the views that share an entity key. */
 interface Seat {
@@ -123,6 +131,10 @@ export class TrainingSet {
   readonly #asked: readonly Asked[]
   readonly #kept: readonly InputColumn[]
   readonly #heldMax: number
+  readonly #spanBytes: number
+  /** Numbered rows of the spine by seat, batch by batch, as long as there are not too many. */
+  #known: Map<Seat, NumberedRows[]> | undefined
+  readonly #knownMax: number
   #rows = 0
   #unusable = 0
   #spilledBytes = 0
@@ -131,7 +143,10 @@ export class TrainingSet {
   constructor(options: TrainingOptions) {
     this.#options = options
     const { spine, time = SPINE_TIME, views } = options
-    this.#heldMax = (options.memoryBytes ?? MEMORY_BYTES) * HELD_SHARE
+    const memoryBytes = options.memoryBytes ?? MEMORY_BYTES
+    this.#heldMax = memoryBytes * HELD_SHARE
+    this.#knownMax = (memoryBytes * KNOWN_SHARE) / KNOWN_ROW_BYTES
+    this.#spanBytes = memoryBytes * SPAN_SHARE
     const core = options.core ?? loadCore()
     const seats = new Map<string, Seat>()
     this.#asked = views.map(({ plan: whole, features }) => {
@@ -157,6 +172,7 @@ export class TrainingSet {
       }
     })
     this.#seats = [...seats.values()]
+    this.#known = new Map(this.#seats.map((seat) => [seat, []]))
     this.#kept = keptInputs(spine, uniqueInputs(this.#seats.flatMap((seat) => seat.inputs)))
     const features = this.#asked.flatMap(({ plan }) => plan.features.map((each) => featureColumnName(plan.view, each)))
     checkNames([...this.#kept.map(({ name }) => name), ...features])
@@ -189,10 +205,10 @@ export class TrainingSet {
       await this.#readEvents(spill)
       if (spill.parts === 0) {
         for (const { core } of this.#asked) core.order()
-        yield* this.#answerRows((asked, batch) => [this.#answer(asked, batch, 0, 1)])
+        yield* this.#answerRows((asked, rows) => [this.#answer(asked, rows, 0, 1)], this.#spanRows())
       } else {
         await this.#answerParts(spill)
-        yield* this.#answerRows((asked) => spill.readAnswers(asked))
+        yield* this.#answerRows((asked) => spill.readAnswers(asked), 1)
       }
     } finally {
       spill.close()
@@ -204,11 +220,18 @@ export class TrainingSet {
     let done = 0
     for await (const batch of this.#options.spine.read(inputs)) {
       this.#options.signal?.throwIfAborted()
-      for (const seat of this.#seats) seat.rows.read(batch)
+      for (const seat of this.#seats) {
+        const rows = seat.rows.read(batch)
+        if (this.#known !== undefined) this.#known.get(seat)!.push(rows)
+      }
       done += batch.length
+      if (done * this.#seats.length > this.#knownMax) this.#known = undefined
       this.#tell('keys', done, this.#options.spine.rowsTotal)
     }
-    for (const { seat, core } of this.#asked) core.ask(seat.rows.keys())
+    for (const { seat, core } of this.#asked) {
+      core.ask(seat.rows.keys())
+      for (const rows of this.#known?.get(seat) ?? []) core.cover(rows)
+    }
   }
 
   async #readEvents(spill: Spill): Promise<void> {
@@ -251,27 +274,71 @@ export class TrainingSet {
     }
   }
 
-  async *#answerRows(answersOf: (asked: Asked, batch: NumberedRows) => PlacedAnswers[]): AsyncGenerator<ColumnBatch> {
+  /** The spine once more, whole, and the answers beside it; `spanRows` rows at a time, in whole batches, or a few more. */
+  async *#answerRows(
+    answersOf: (asked: Asked, rows: NumberedRows) => PlacedAnswers[],
+    spanRows: number,
+  ): AsyncGenerator<ColumnBatch> {
     const { spine, signal } = this.#options
-    for await (const batch of spine.read(
-      uniqueInputs([...this.#kept, ...this.#seats.flatMap((seat) => seat.inputs)]),
-    )) {
+    const inputs = uniqueInputs([...this.#kept, ...this.#seats.flatMap((seat) => seat.inputs)])
+    let span: ColumnBatch[] = []
+    let [rows, bytes] = [0, 0]
+    for await (const batch of spine.read(inputs)) {
       signal?.throwIfAborted()
-      const rows = new Map(this.#seats.map((seat) => [seat, seat.rows.read(batch)]))
-      for (let row = 0; row < batch.length; row++) {
-        if (this.#seats.some((seat) => rows.get(seat)!.entities[row] === NOBODY)) this.#unusable++
-      }
-      const features: Column[] = []
-      for (const asked of this.#asked) {
-        const parts = answersOf(asked, rows.get(asked.seat)!)
-        for (const part of parts) this.#count(asked, rows.get(asked.seat)!, part)
-        features.push(...featureColumns(asked.plan, batch.length, parts))
-      }
-      const kept = this.#kept.map((input) => keptColumn(input, batch))
-      yield { length: batch.length, columns: [...kept, ...features], positions: this.#rows }
-      this.#rows += batch.length
-      this.#tell('rows', this.#rows, spine.rowsTotal)
+      span.push(batch)
+      rows += batch.length
+      bytes += batch.columns.reduce((sum, { values }) => sum + values.length, 0)
+      if (rows < spanRows && bytes < this.#spanBytes) continue
+      yield* this.#answerSpan(span, answersOf)
+      span = []
+      rows = 0
+      bytes = 0
     }
+    if (span.length > 0) yield* this.#answerSpan(span, answersOf)
+  }
+
+  *#answerSpan(
+    span: readonly ColumnBatch[],
+    answersOf: (asked: Asked, rows: NumberedRows) => PlacedAnswers[],
+  ): Generator<ColumnBatch> {
+    const bySeat = new Map(this.#seats.map((seat) => [seat, this.#rowsOf(seat, span)]))
+    this.#unusable += countUnusable([...bySeat.values()])
+    const answered = this.#asked.map((asked) => {
+      const rows = bySeat.get(asked.seat)!
+      const parts = answersOf(asked, rows)
+      for (const part of parts) this.#count(asked, rows, part)
+      return { plan: asked.plan, parts }
+    })
+    let from = 0
+    for (const { length, columns } of span) {
+      const to = from + length
+      const features = answered.flatMap(({ plan, parts }) => {
+        const cut = parts.map((part) => answersBetween(part, from, to, plan.features.length))
+        return featureColumns(plan, length, cut)
+      })
+      const kept = this.#kept.map((input) => keptColumn(input, columns))
+      yield { length, columns: [...kept, ...features], positions: this.#rows }
+      from = to
+      this.#rows += length
+      this.#tell('rows', this.#rows, this.#options.spine.rowsTotal)
+    }
+  }
+
+  /** As the first pass numbered them, while that is known and the spine comes in the same batches. */
+  #rowsOf(seat: Seat, span: readonly ColumnBatch[]): NumberedRows {
+    const parts = span.map((batch) => {
+      const known = this.#known?.get(seat)
+      if (known?.[0]?.entities.length === batch.length) return known.shift()!
+      this.#known = undefined
+      return seat.rows.read(batch)
+    })
+    return joinRows(parts)
+  }
+
+  /** Rows of a span whose answers keep to their share of the memory. */
+  #spanRows(): number {
+    const rowBytes = this.#asked.reduce((sum, { plan }) => sum + plan.features.length * ANSWER_BYTES, KNOWN_ROW_BYTES)
+    return Math.min(SPAN_ROWS, Math.max(1, Math.floor(this.#spanBytes / rowBytes)))
   }
 
   /** Answers to the rows whose entity is of the part. */
@@ -282,12 +349,15 @@ export class TrainingSet {
       const entity = entities[row]!
       if (entity !== NOBODY && (parts === 1 || entity % parts === part)) rows[count++] = row
     }
+    if (count === entities.length) return { rows, answers: core.answer(entities, asOfs) }
     const taken = rows.slice(0, count)
-    const answers = core.answer(
-      Uint32Array.from(taken, (row) => entities[row]!),
-      Float64Array.from(taken, (row) => asOfs[row]!),
-    )
-    return { rows: taken, answers }
+    const own = new Uint32Array(count)
+    const instants = new Float64Array(count)
+    for (let i = 0; i < count; i++) {
+      own[i] = entities[taken[i]!]!
+      instants[i] = asOfs[taken[i]!]!
+    }
+    return { rows: taken, answers: core.answer(own, instants) }
   }
 
   #count(asked: Asked, { asOfs }: NumberedRows, { rows, answers }: PlacedAnswers): void {
@@ -300,12 +370,40 @@ export class TrainingSet {
       if (asOf > lateClockMs) asked.ahead++
       if (since !== undefined && asOf - asked.reachMs < since) asked.incomplete++
     }
-    for (const status of answers.statuses) if (isOverflow(status)) asked.overflow++
+    const { statuses } = answers
+    for (let i = 0; i < statuses.length; i++) if (isOverflow(statuses[i]!)) asked.overflow++
   }
 
   #tell(step: TrainingProgress['step'], done: number, total: number | undefined): void {
     this.#options.onProgress?.({ step, done, total })
   }
+}
+
+function joinRows(parts: readonly NumberedRows[]): NumberedRows {
+  if (parts.length === 1) return parts[0]!
+  const length = parts.reduce((sum, { entities }) => sum + entities.length, 0)
+  const [entities, asOfs] = [new Uint32Array(length), new Float64Array(length)]
+  let at = 0
+  for (const part of parts) {
+    entities.set(part.entities, at)
+    asOfs.set(part.asOfs, at)
+    at += part.entities.length
+  }
+  return { entities, asOfs }
+}
+
+/** Rows that some of the views can't be asked about. */
+function countUnusable(seats: readonly NumberedRows[]): number {
+  let count = 0
+  const rows = seats[0]?.entities.length ?? 0
+  for (let row = 0; row < rows; row++) {
+    for (const { entities } of seats) {
+      if (entities[row] !== NOBODY) continue
+      count++
+      break
+    }
+  }
+  return count
 }
 
 /** So many that one part's share of all events fits with room to spare; entities differ in size. */

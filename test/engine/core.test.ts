@@ -98,6 +98,36 @@ describe('a flush', () => {
     }
   })
 
+  it('comes in the order of keys in each lane, so that a store writes neighbours together', () => {
+    const random = seededRandom(7)
+    const names = Array.from({ length: 4000 }, (_, i) => `customer-${i * 7919}${'x'.repeat(i % 9)}`)
+    const many = random.shuffled(names).map((name, i) => event(START_MS + i, { whole: 1n }, [name]))
+    const core = newCore(simple, lanes)
+    core.prepare(batchOf(many, simple.state)[0]!)
+    core.fold(FAR_MS, false)
+    let [count, apart] = [0, 0]
+    for (let lane = 0; lane < 4; lane++) {
+      const chunks = core.beginFlush(512).filter((chunk) => chunk.lane === lane)
+      const keys = chunks.flatMap((chunk) => core.keysOf(chunk).map((key) => Buffer.from(key).toString()))
+      count += keys.length
+      // Sorted by 8 bytes behind what all have in common: those are equal, or in order.
+      for (let i = 1; i < keys.length; i++) if (keys[i - 1]!.slice(0, 17) > keys[i]!.slice(0, 17)) apart++
+    }
+    expect([count, apart]).toEqual([4000, 0])
+  })
+
+  it('holds no entity of another shard, and every event is judged in each', () => {
+    const met = [0, 1].map((shard) => {
+      const core = newCore(simple, { ...lanes, shard, shards: 2 })
+      core.prepare(batchOf(events, simple.state)[0]!)
+      core.fold(FAR_MS, false)
+      expect(core.counters().applied).toBe(100)
+      expect(core.beginFlush(512).every(({ lane }) => lane % 2 === shard)).toBe(true)
+      return core.entityCount
+    })
+    expect(met[0]! + met[1]!).toBe(37)
+  })
+
   it('knows where each entity began', () => {
     const core = newCore(simple, lanes)
     core.prepare(batchOf(events, simple.state, 0, 500)[0]!)

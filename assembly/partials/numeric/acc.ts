@@ -91,6 +91,10 @@ export function numericAddAcc(plan: PartialPlan, into: usize, from: usize): void
 
 export function numericAddEvents(plan: PartialPlan, acc: usize, first: usize, count: i32): void {
   const type = plan.type
+  if (type == TYPE_F64 && (plan.flags & NUMERIC_SQUARES) == 0) {
+    addEventsF64(plan, acc, first, count)
+    return
+  }
   for (let i = 0, event = first; i < count; i++, event += rawBytes) {
     if ((load<u32>(event, RAW_NULLS_AT) & plan.nullBit) != 0) continue
     store<i64>(acc, load<i64>(acc) + 1)
@@ -113,6 +117,57 @@ export function numericAddEvents(plan: PartialPlan, acc: usize, first: usize, co
     } else if (type == TYPE_F64) addEventF64(plan, acc, load<f64>(cell))
     if (plan.flags & NUMERIC_MIN) lowerMin(type, acc + (minAt(plan) as usize), cell)
     if (plan.flags & NUMERIC_MAX) raiseMax(type, acc + (maxAt(plan) as usize), cell)
+  }
+}
+
+/** Events whose sums of the usual size, at most so many of them, fit 128 bits. */
+const SUMMED_MAX: i32 = 1 << 10
+
+/** Doubles without squares: count, sum and bounds stay in registers. */
+function addEventsF64(plan: PartialPlan, acc: usize, first: usize, count: i32): void {
+  const cellAt = plan.cellAt as usize
+  const nullBit = plan.nullBit
+  const sums = (plan.flags & NUMERIC_SUM) != 0
+  let lowest = Infinity
+  let highest = -Infinity
+  let n: i64 = 0
+  let event = first
+  while (count > 0) {
+    const end = event + (min(count, SUMMED_MAX) as usize) * rawBytes
+    count -= SUMMED_MAX
+    let lo: u64 = 0
+    let hi: i64 = 0
+    for (; event < end; event += rawBytes) {
+      if ((load<u32>(event, RAW_NULLS_AT) & nullBit) != 0) continue
+      const value = load<f64>(event + cellAt)
+      n++
+      lowest = value < lowest ? value : lowest
+      highest = value > highest ? value : highest
+      if (!sums) continue
+      const bits = reinterpret<u64>(value)
+      const exponent = ((bits >> 52) as u32) & 0x7ff
+      if (exponent - 1011 > 63) {
+        addEventF64(plan, acc, value)
+        continue
+      }
+      const mantissa = (bits & 0xf_ffff_ffff_ffff) | 0x10_0000_0000_0000
+      const shift = (exponent - 1011) as u64
+      const sign = ((bits as i64) >> 63) as u64
+      const low = ((mantissa << shift) ^ sign) - sign
+      const high = (((mantissa >> 1) >> (63 - shift)) ^ sign) + ((sign & 1) & ((low == 0) as u64))
+      lo += low
+      hi += (high as i64) + ((lo < low) as i64)
+    }
+    if (sums && (lo | (hi as u64)) != 0) addToWords(acc + SUM_AT, 4, lo, hi, 0)
+  }
+  store<i64>(acc, load<i64>(acc) + n)
+  if (plan.flags & NUMERIC_MIN) {
+    const at = acc + (minAt(plan) as usize)
+    if (lowest < load<f64>(at)) store<f64>(at, lowest)
+  }
+  if (plan.flags & NUMERIC_MAX) {
+    const at = acc + (maxAt(plan) as usize)
+    if (highest > load<f64>(at)) store<f64>(at, highest)
   }
 }
 
