@@ -45,7 +45,7 @@ import { isPresent, register, textLength } from './columns'
 import { scratch } from './arena'
 import { hasKey } from './keys'
 import { admitId } from './dedupe'
-import { isTaken } from './times'
+import { isTaken, takesAll } from './times'
 
 /** Running maximum of min(event time, record time); -1 before the first event. */
 export let lateClockMs: i64 = -1
@@ -129,7 +129,7 @@ export function accept(n: i32, first: f64, positions: usize, recordTimes: usize,
 function acceptPlain(n: i32, first: f64, notAfterMs: i64): i32 {
   const times = register(timeRegister)
   const latest = min(TIME_LIMIT - 1, notAfterMs + maxFutureMs)
-  if (latePolicy != POLICY_ACCEPT || dedupeWithinMs >= 0 || filterRegister >= 0 || times.valid != 0 || latest < 0) return 0
+  if (latePolicy != POLICY_ACCEPT || dedupeWithinMs >= 0 || filterRegister >= 0 || times.valid != 0 || latest < 0 || !takesAll()) return 0
   const cells = times.data
   const list = acceptedAt
   const retention = retentionMs

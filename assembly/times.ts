@@ -25,6 +25,12 @@ export function takeTimes(at: usize, count: i32, inside: bool): void {
   takesInside = inside
 }
 
+/** No event is turned away for its time. */
+@inline
+export function takesAll(): bool {
+  return rangeCount == 0
+}
+
 @inline
 export function isTaken(time: i64): bool {
   if (rangeCount == 0) return true
