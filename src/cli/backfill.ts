@@ -153,9 +153,17 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
     return EXIT_OK
   }
 
+  const progress = new Progress({ label: 'backfill', unit: 'events', stream: terminal.stderr, clock: terminal.clock })
+  // From here on a signal ends it cleanly, however long the store takes to open.
+  const abort = new AbortController()
+  let stoppedBy: Signal | undefined
+  terminal.onSignal((signal) => {
+    stoppedBy = signal
+    progress.log('stopping: what is folded is being stored; another signal ends it now')
+    abort.abort()
+  })
   const { store, path, redis } = await openStore(settings, { readOnly: false, plans })
   const seat: LayoutSeat = { store, namespace, ...(generation === undefined ? {} : { generation }) }
-  const progress = new Progress({ label: 'backfill', unit: 'events', stream: terminal.stderr, clock: terminal.clock })
   const rejects = new Rejects((line) => progress.log(line))
   try {
     const { complete, open } = await sortByState(seat, await plansOfGeneration(seat, plans), log, covers)
@@ -174,13 +182,6 @@ async function run({ args, flags, settings, terminal, printer }: Call): Promise<
       ...(limit && { pace: createPace(limit) }),
       clock: terminal.clock,
       onSide,
-    })
-    const abort = new AbortController()
-    let stoppedBy: Signal | undefined
-    terminal.onSignal((signal) => {
-      stoppedBy = signal
-      progress.log('stopping: what is folded is being stored; another signal ends it now')
-      abort.abort()
     })
     const startMs = terminal.clock()
     try {
