@@ -29,10 +29,13 @@ export function scriptRequest(
  */
 export function reuse({ bytes }: ScriptRequest): void {
   const { buffer } = bytes
-  if (buffer.byteLength >= POOLED_BYTES_MIN && buffer.byteLength <= POOLED_BYTES_MAX && pool.length < POOLED_MAX) {
+  // Small requests lie in memory that Node shares out among buffers, of a size that is its own affair.
+  if (own.has(buffer) && buffer.byteLength <= POOLED_BYTES_MAX && pool.length < POOLED_MAX)
     pool.push(Buffer.from(buffer))
-  }
 }
+
+/** Memory that holds a request and nothing else. */
+const own = new WeakSet<ArrayBufferLike>()
 
 const pool: Buffer[] = []
 const POOLED_MAX = 16
@@ -43,7 +46,10 @@ const POOLED_BYTES_MAX = 512 * 1024
 function take(room: number): Buffer {
   if (room < POOLED_BYTES_MIN) return Buffer.allocUnsafe(room)
   const at = pool.findIndex((each) => each.length >= room)
-  return at < 0 ? Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(room))) : pool.splice(at, 1)[0]!
+  if (at >= 0) return pool.splice(at, 1)[0]!
+  const fresh = Buffer.allocUnsafeSlow(2 ** Math.ceil(Math.log2(room)))
+  own.add(fresh.buffer)
+  return fresh
 }
 
 /** The same as EVAL, for a server that does not know the script yet. */
