@@ -68,7 +68,7 @@ export const KINDS = {
   // Stream job
   flush_interval: {
     about: 'soonest flush after an event, when little is going on',
-    fallback: '5ms',
+    fallback: '1ms',
     form: 'duration',
   },
   max_flush_interval: { about: 'latest flush after an event, however busy', fallback: '1s', form: 'duration' },

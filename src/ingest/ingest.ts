@@ -82,8 +82,11 @@ export interface IngestOptions {
   readonly pace?: Pace
 }
 
-/** How much log a restart may have to replay, at least, for a view with dedupe. */
-const CHECKPOINT_INTERVAL_MS = 10_000
+/**
+ * How much log a restart may have to replay, at least. With dedupe a checkpoint holds every id within the horizon; without, it is a
+ * hundred bytes, but a flush of few rows takes half as much of the store again with one.
+ */
+const CHECKPOINT_INTERVAL_MS = { dedupe: 10_000, live: 1_000, history: 0 }
 
 /** Of rows that a live ingest keeps, so that it need not read what it wrote; history writes most rows once. */
 const KEPT_BYTES_MAX = 16 << 20
@@ -256,9 +259,9 @@ export class Ingest {
   }
 
   async #flush(forced?: ReadonlySet<number>, isLast = false): Promise<number> {
-    // Without dedupe a checkpoint is a hundred bytes; with it, it holds every id within the horizon.
     const nowMs = this.#options.clock()
-    const isDue = isLast || !this.spec.state.dedupe || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS
+    const kind = this.spec.state.dedupe ? 'dedupe' : this.spec.isHistory ? 'history' : 'live'
+    const isDue = isLast || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS[kind]
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
     const how = { pace: this.#options.pace, isHistory: this.spec.isHistory }
     const { rows, bytes } = await flushLanes(this.#core, this.#owners, this.#kept, isDue, this.#lastHash, lanes, how)

@@ -42,7 +42,7 @@ export interface StreamJobOptions {
   readonly deadLetters?: DeadLetters
   /** 0.1 unless told. */
   readonly maxDeadRatio?: number
-  /** Folded events are readable after this when little is going on; 5 ms unless told. */
+  /** Folded events are readable after this when little is going on; 1 ms unless told. */
   readonly flushMinMs?: number
   /** And at the latest after this; 1,000 ms unless told. */
   readonly flushMaxMs?: number
@@ -177,7 +177,7 @@ export class StreamJob implements StreamHandler {
           deadLetters,
           keyed: this.#options.keyed?.has(topic) ?? false,
           maxDeadRatio: this.#options.maxDeadRatio ?? 0.1,
-          flushMinMs: this.#options.flushMinMs ?? 5,
+          flushMinMs: this.#options.flushMinMs ?? 1,
           flushMaxMs: this.#options.flushMaxMs ?? 1000,
           // Never by itself: dead letters come first. The budget over all is kept in `messages`.
           deltaBytesMax: Number.MAX_SAFE_INTEGER,

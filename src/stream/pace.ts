@@ -1,6 +1,6 @@
 /**
  * When to flush: at once when nothing was flushed lately, so that a single event is readable within milliseconds; and the
- * less often the longer a flush takes, so that flushing never takes more than two thirds of the time. Far behind the log's end,
+ * less often the longer a flush takes, so that flushing never takes more than four fifths of the time. Far behind the log's end,
  * nothing is fresh anyway: then as rarely as may be, because an entity's row costs the same for one event and for a hundred.
  * Never later than the freshness that was asked for.
  */
@@ -31,4 +31,4 @@ export class Pace {
 }
 
 /** Time between flushes, in flushes. */
-const REST = 0.5
+const REST = 0.25

@@ -8,9 +8,9 @@ describe('the pace of flushes', () => {
     const pace = new Pace(5, 1_000)
     expect(pace.delayMs(0, false)).toBe(5)
     pace.flushed(100, 200)
-    // Half a flush of rest, counted from the end of the last.
-    expect(pace.delayMs(100, false)).toBe(100)
-    expect(pace.delayMs(180, false)).toBe(20)
+    // A quarter of a flush of rest, counted from the end of the last.
+    expect(pace.delayMs(100, false)).toBe(50)
+    expect(pace.delayMs(130, false)).toBe(20)
     expect(pace.delayMs(10_000, false)).toBe(5)
     // One slow flush is forgotten by and by.
     for (let nowMs = 200; nowMs < 1_000; nowMs += 100) pace.flushed(nowMs, 1)
