@@ -1,7 +1,7 @@
 /**
  * The layouts a reader knows. A layout is read before its view is first asked, and again once it is older than a moment: in
  * the same trip as the rows, so that a request never waits for a second one. A row that is newer than the layout it was
- * found through asks for a re-read as well (serve.ts).
+ * found through asks for a re-read as well (serve.ts); where there are no lanes yet no row can, and every request does.
  */
 import { TilefoldError } from '../model/errors.ts'
 import type { ViewLayout } from '../model/view-layout.ts'
@@ -81,7 +81,8 @@ export class LayoutCache {
     // A clock that was set back makes the age negative: read then, too.
     const isDue = ({ plan }: ServedView) => {
       const known = this.#known.get(plan.view)
-      return known === undefined || Math.abs(nowMs - known.readAtMs) > LAYOUT_AGE_MS
+      if (known === undefined || known.target.groups.length === 0) return true
+      return Math.abs(nowMs - known.readAtMs) > LAYOUT_AGE_MS
     }
     if (!views.some(isDue)) return undefined
     const unread = new Set(views.filter(isDue))

@@ -35,6 +35,8 @@ export interface ReadPlan {
 export interface SlotPlan {
   readonly view: ServedView
   readonly target: ViewTarget
+  /** Canonical, by entity. */
+  readonly keys: EntityKeys
   /** The slot's reads begin here, and end where the next slot's begin. */
   readonly firstRead: number
 }
@@ -53,7 +55,7 @@ export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]
       keys = encodeKeys(view.plan, request.entities)
       encoded.set(view.keysOf, keys)
     }
-    slots.push({ view, target, firstRead: reads.length })
+    slots.push({ view, target, keys, firstRead: reads.length })
     addReads(reads, readers, target, keys)
   }
   return { slots, reads, readers }

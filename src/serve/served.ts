@@ -51,13 +51,9 @@ export function servedRows(
   const turns = turnsOf(plan, tally.found ?? [])
   const rows: ServedRow[] = []
   for (const [slotIndex, slot] of plan.slots.entries()) {
-    const end = plan.slots[slotIndex + 1]?.firstRead ?? plan.reads.length
-    let last = -1
-    for (let read = slot.firstRead; read < end; read++) {
-      const entity = plan.readers[read]!
-      if (entity === last) continue
-      last = entity
-      if (!isChosen(plan.reads[read]!.key, of.share)) continue
+    // Also of a view that has no lane yet: that nothing was known is an answer.
+    for (const [entity, key] of slot.keys.entries()) {
+      if (!isChosen(key, of.share)) continue
       const info: EntityInfo = lease.mergers[slotIndex]!.entityInfo(entity)
       rows.push({
         plan: slot.view.plan,

@@ -110,6 +110,24 @@ describe('a log of answers', () => {
     expect(logged).toBe(seen.spend + seen.visits)
   })
 
+  it('holds the answers from before there was a lane: nothing was known then', async () => {
+    const shop = await openShop()
+    const log = openLog()
+    await shop.setLayout(shop.spend, layoutOf(shop.spend, {}, 2))
+    const entities = [{ user: 'ann' }, { user: 'bob' }]
+    await shop.newReader({ log }).getFeatures({ view: 'spend', entities }, { requestId: 'early' })
+    await log.close()
+    const rows = await rowsOf('spend')
+    expect(rows.map(({ _request_id, user, _applied }) => [_request_id, user, _applied])).toEqual([
+      ['early', 'ann', ''],
+      ['early', 'bob', ''],
+    ])
+    expect(rows.map((row) => [Number(row.spend__count_1d), row.spend__count_1d__status])).toEqual([
+      [0, 'unknown_entity'],
+      [0, 'unknown_entity'],
+    ])
+  })
+
   it('names each lane that held a row', async () => {
     const shop = await openShop()
     await shop.setLayout(shop.spend, layoutOf(shop.spend, lanesOf({ history: 2, logs: [{ name: 'web', shards: 1 }] })))

@@ -56,6 +56,16 @@ describe('a layout', () => {
     expect(answer.explain!.trips).toBe(2)
   })
 
+  it('that has no lanes yet is read again at every request: the first lane is not missed for a moment', async () => {
+    const shop = await openShop()
+    const ask = { view: 'spend', features: ['count_1d'], entities: [ann], asOf: NOON }
+    const reader = shop.newReader()
+    await shop.setLayout(shop.spend, layoutOf(shop.spend, {}, 2))
+    expect((await reader.getFeatures(ask)).rows[0]).toEqual({ values: [0], statuses: ['unknown_entity'] })
+    await shop.setLayout(shop.spend, layoutOf(shop.spend, lanesOf({ logs: [{ name: 'web', shards: 1 }] }), 3))
+    expect((await reader.getFeatures(ask)).rows[0]).toEqual({ values: [3], statuses: ['ok'] })
+  })
+
   it('that a row is ahead of is read again at once: no lane is missed', async () => {
     const shop = await openShop()
     const ask = { view: 'spend', features: ['count_1d'], entities: [ann], asOf: NOON }
