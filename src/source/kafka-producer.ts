@@ -39,12 +39,14 @@ const ALL_REPLICAS = -1
 /** A leader's move takes some seconds, more on a busy machine. */
 const RETRY = { initialRetryTime: 100, maxRetryTime: 2_000, retries: 15 }
 
-export function createKafkaProducer(options: KafkaOptions): KafkaProducer {
-  return new IdempotentProducer(options)
+/** `retry`: how long a call goes on before it fails. */
+export function createKafkaProducer(options: KafkaOptions, retry = RETRY): KafkaProducer {
+  return new IdempotentProducer(options, retry)
 }
 
 class IdempotentProducer implements KafkaProducer {
   readonly #options: KafkaOptions
+  readonly #retry: typeof RETRY
   readonly #client: KafkaClient
   /** Ends of the calls under way, by partition. */
   readonly #ends = new Map<string, Promise<unknown>>()
@@ -52,8 +54,9 @@ class IdempotentProducer implements KafkaProducer {
   /** Producers that failed; calls to other partitions may still be under way. */
   readonly #retired: Promise<Producer>[] = []
 
-  constructor(options: KafkaOptions) {
+  constructor(options: KafkaOptions, retry: typeof RETRY) {
     this.#options = options
+    this.#retry = retry
     this.#client = new KafkaClient(options)
   }
 
@@ -109,7 +112,7 @@ class IdempotentProducer implements KafkaProducer {
   }
 
   async #start(): Promise<Producer> {
-    const producer = this.#client.producer({ idempotent: true, allowAutoTopicCreation: false, retry: RETRY })
+    const producer = this.#client.producer({ idempotent: true, allowAutoTopicCreation: false, retry: this.#retry })
     await producer.connect()
     return producer
   }

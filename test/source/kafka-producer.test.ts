@@ -195,7 +195,9 @@ describe.skipIf(absent !== undefined)('Kafka of three brokers', () => {
 
     it.skipIf(isForeignKafka)('are kept while they cannot be written', { timeout: 300_000 }, async () => {
       const topic = await kafka.createTopic('kept', 1, { 'min.insync.replicas': '3' })
-      const letters = await createKafkaDeadLetters(createKafkaProducer({ brokers: kafka.brokers }), topic)
+      // One that gives up soon: every flush fails until the broker is back.
+      const hasty = { initialRetryTime: 100, maxRetryTime: 400, retries: 5 }
+      const letters = await createKafkaDeadLetters(createKafkaProducer({ brokers: kafka.brokers }, hasty), topic)
       await kafka.kill9(2)
       letters.add(letter(1, Buffer.from('a')))
       const refused = codeOf(() => letters.flush())

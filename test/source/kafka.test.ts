@@ -156,10 +156,10 @@ describe.skipIf(absent !== undefined)('Kafka', () => {
     await produce(topic, [...numbered(10, 0), ...numbered(10, 1)])
     const recorder = new Recorder()
     recorder.start = async (partition) => {
-      if (partition === 1) await sleep(4_000)
+      if (partition === 1) await sleep(2_500)
       return 0
     }
-    recorder.before = () => sleep(4_000)
+    recorder.before = () => sleep(2_500)
     const log: KafkaLogEntry[] = []
     await consumer(topic, { sessionTimeoutMs: 1_500, log: (entry) => log.push(entry) }).start(recorder)
     await until(() => recorder.taken.length === 20)

@@ -123,10 +123,8 @@ describe.skipIf(missing !== undefined)('the pipeline and its group', { timeout: 
     await pipeline.produce(stream, payments)
     await pipeline.settles(stream, expected, 'shuffled')
     await pipeline.finish(first)
-    for (let partition = 0; partition < 3; partition++) {
-      const partitions = [{ partition, offset: '0' }]
-      await kafka.admin.setOffsets({ groupId: stream.namespace, topic: stream.topic, partitions })
-    }
+    const partitions = [0, 1, 2].map((partition) => ({ partition, offset: '0' }))
+    await kafka.admin.setOffsets({ groupId: stream.namespace, topic: stream.topic, partitions })
     const again = pipeline.start(stream)
     await pipeline.logged(again, '"reading ')
     await pipeline.produce(stream, [{ card: 'one-more', at: sorted[0]!.at, amount: 1 }])

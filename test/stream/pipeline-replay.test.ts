@@ -13,7 +13,7 @@ import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
 import { seededRandom } from '../support/random.ts'
 import { type RedisServer, startRedis, whyNoRedis } from '../support/redis.ts'
 import { drawPayments, expectedRows, type Payment, storedRows } from './payments.ts'
-import { Pipeline, SEED, type Stream } from './pipeline.ts'
+import { Pipeline, SEED, SESSION_TIMEOUT, type Stream } from './pipeline.ts'
 
 const PARTITIONS = 3
 const HOUR_MS = 3_600_000
@@ -72,7 +72,7 @@ describe.skipIf(missing !== undefined)('a replay beside the served generation', 
       stream,
       'mirror',
       ...['--kafka-brokers', kafka.brokers.join(','), '--kafka-group', `${namespace}-mirror`],
-      ...['--dir', dir, '--file-age', '300ms', '--session-timeout', '6s'],
+      ...['--dir', dir, '--file-age', '300ms', ...SESSION_TIMEOUT],
     )
     const served = pipeline.start(stream)
     await pipeline.settles(stream, await expectedRows(plan, before), 'served')

@@ -15,7 +15,7 @@ import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
 import { seededRandom } from '../support/random.ts'
 import { anyRedis, whyNoRedis } from '../support/redis.ts'
 import { drawPayments, expectedRows, START_MS } from './payments.ts'
-import { BIN, Pipeline, SEED } from './pipeline.ts'
+import { BIN, Pipeline, SEED, SESSION_MS } from './pipeline.ts'
 import { Recovery } from './recovery.ts'
 
 const KILLS = Number(process.env.TILEFOLD_KILLS ?? 5)
@@ -66,7 +66,7 @@ describe.skipIf(missing !== undefined)(
       // Past the session timeout its partitions are others'; then it wakes up and believes that it still has them.
       const sleeper = team[0]!
       sleeper.child.kill('SIGSTOP')
-      await sleep(9_000)
+      await sleep(SESSION_MS + 2_000)
       sleeper.child.kill('SIGCONT')
       await producing
 

@@ -20,6 +20,9 @@ import { type Payment, paymentsView, paymentsYaml, storedRows } from './payments
 
 export const BIN = resolve(import.meta.dirname, '../../dist/src/cli/main.js')
 export const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
+/** Whatever waits for a dead member's partitions waits so long; a worker on a busy machine still keeps it. */
+export const SESSION_MS = 3_000
+export const SESSION_TIMEOUT = ['--session-timeout', `${SESSION_MS}ms`]
 
 export interface Worker {
   readonly child: ChildProcess
@@ -74,7 +77,7 @@ export class Pipeline {
 
   start(stream: Stream, ...flags: string[]): Worker {
     const brokers = ['--kafka-brokers', this.kafka.brokers.join(','), '--kafka-group', stream.namespace]
-    return this.spawn(stream, 'run', '--session-timeout', '6s', ...brokers, ...flags)
+    return this.spawn(stream, 'run', ...SESSION_TIMEOUT, ...brokers, ...flags)
   }
 
   /** Any command about the stream, against its store. */

@@ -5,7 +5,7 @@ import type { Stream } from './pipeline.ts'
 
 const POLL_MS = 250
 /** A disturbance whose events are not committed by then is told as that. */
-const GIVE_UP_MS = 120_000
+const GIVE_UP_MS = 30_000
 
 export class Recovery {
   readonly #kafka: KafkaCluster

@@ -1,8 +1,8 @@
 /**
  * A real Apache Kafka for tests: one broker or three, in KRaft mode, on free loopback ports, from its own jars.
  *
- * A broker takes 4 s to come up and some 340 MB: one cluster per test file. `KAFKA_BROKERS` names a cluster to use
- * instead; what needs a broker of our own to kill is then skipped.
+ * A broker takes 4 s to come up and some 340 MB: files that need no other than a plain one share it (kafka-shared.ts), the others
+ * have one cluster each. `KAFKA_BROKERS` names a cluster to use instead; what needs a broker of our own to kill is then skipped.
  */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
@@ -11,7 +11,9 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type Admin, type Kafka } from 'kafkajs'
+import { guard } from './guard.ts'
 import { kafkaClassPath } from './kafka-jars.ts'
+import { borrowKafka } from './kafka-shared.ts'
 import { freePorts } from './ports.ts'
 
 process.env.KAFKAJS_NO_PARTITIONER_WARNING = '1'
@@ -69,9 +71,13 @@ export function whyNoKafka(): string | undefined {
 /** Is the cluster somebody else's? Then no broker can be killed. */
 export const isForeignKafka = process.env.KAFKA_BROKERS !== undefined
 
-export async function startKafka(options: KafkaOptions = {}): Promise<KafkaCluster> {
-  const foreign = process.env.KAFKA_BROKERS?.split(',')
-  if (foreign !== undefined) return openCluster(foreign, undefined)
+/** Without options the one that all files share: its topics are everybody's, and nobody kills it. */
+export async function startKafka(options?: KafkaOptions): Promise<KafkaCluster> {
+  const foreign = process.env.KAFKA_BROKERS?.split(',') ?? (options === undefined ? await borrowKafka() : undefined)
+  return foreign === undefined ? startOwnKafka(options) : openCluster(foreign, undefined)
+}
+
+export async function startOwnKafka(options: KafkaOptions = {}): Promise<KafkaCluster> {
   for (let attempt = 1; ; attempt++) {
     const nodes = await planNodes(options)
     try {
@@ -103,6 +109,7 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
   await admin.connect()
   if (nodes !== undefined) await allUp(admin, nodes)
   const run = randomBytes(3).toString('hex')
+  let classes: string | undefined
   return {
     brokers,
     secureBrokers: (nodes ?? []).map((node) => `127.0.0.1:${node.securePort}`),
@@ -134,12 +141,16 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
       return Number(offsets.find((each) => each.partition === partition)!.high)
     },
     java(source, args, input = '') {
-      const program = path.join(import.meta.dirname, source)
-      return execFileSync(
-        'java',
-        ['-XX:TieredStopAtLevel=1', '-cp', kafkaClassPath(), program, brokers.join(','), ...args],
-        { input, encoding: 'utf8', stdio: ['pipe', 'pipe', 'inherit'], maxBuffer: 2 ** 28 },
-      )
+      // Compiled once: that takes longer than the program itself.
+      classes ??= compileJava(source)
+      const classPath = [kafkaClassPath(), classes].join(path.delimiter)
+      const program = [path.parse(source).name, brokers.join(','), ...args]
+      return execFileSync('java', ['-XX:TieredStopAtLevel=1', '-cp', classPath, ...program], {
+        input,
+        encoding: 'utf8',
+        stdio: ['pipe', 'pipe', 'inherit'],
+        maxBuffer: 2 ** 28,
+      })
     },
     async kill9(index) {
       await killNode(nodes![index]!)
@@ -152,8 +163,16 @@ async function openCluster(brokers: readonly string[], nodes: Node[] | undefined
       await admin.disconnect()
       for (const node of nodes ?? []) await killNode(node)
       if (nodes !== undefined) rmSync(nodes[0]!.folder, { recursive: true, force: true })
+      if (classes !== undefined) rmSync(classes, { recursive: true })
     },
   }
+}
+
+/** The folder of its classes. */
+function compileJava(source: string): string {
+  const folder = mkdtempSync(path.join(tmpdir(), 'tilefold-java-'))
+  execFileSync('javac', ['-cp', kafkaClassPath(), '-d', folder, path.join(import.meta.dirname, source)])
+  return folder
 }
 
 interface Node {
@@ -288,6 +307,7 @@ function startNode(node: Node): void {
   }
   child.stdout.on('data', keep)
   child.stderr.on('data', keep)
+  child.once('exit', guard(child.pid!))
   node.process = child
 }
 

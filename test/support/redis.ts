@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { guard } from './guard.ts'
 import { freePort } from './ports.ts'
 
 export interface RedisServer {
@@ -197,10 +198,7 @@ function startServer(settings: Readonly<Record<string, string>>): Promise<Child>
 export async function startChild(settings: readonly string[]): Promise<Child> {
   const child = spawn('redis-server', settings, { stdio: ['ignore', 'pipe', 'inherit'] })
   const pid = child.pid!
-  // It reads from a pipe that closes when we are gone, by whatever way.
-  const guard = spawn('sh', ['-c', `read line; kill -9 ${pid}`], { stdio: ['pipe', 'ignore', 'ignore'] })
-  guard.stdin!.on('error', () => {})
-  const ended = once(child, 'exit').then(() => guard.kill('SIGKILL'))
+  const ended = once(child, 'exit').then(guard(pid))
   await saysReady(child)
   return {
     pid,
