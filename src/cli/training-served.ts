@@ -1,4 +1,5 @@
 /** `tilefold training-set --as-served`: the features that were served for the rows of a spine. */
+import { existsSync } from 'node:fs'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import type { ParityFiles } from '../offline/parity-logs.ts'
@@ -10,7 +11,7 @@ import type { Source } from '../source/port.ts'
 import { type Call, EXIT_OK, type Flags, type Option } from './command.ts'
 import type { Printer } from './printer.ts'
 import { Progress } from './progress.ts'
-import { readDuration, settingError } from './settings.ts'
+import { readDuration, type Settings, settingError } from './settings.ts'
 import { openStore } from './stores.ts'
 import { formatCount } from './table.ts'
 import { SIGNAL_CODES, type Signal } from './terminal.ts'
@@ -75,7 +76,10 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
     stoppedBy = signal
     abort.abort()
   })
-  const opened = flags.ledger === true ? await openStore(settings, { readOnly: true, plans }) : undefined
+  // A ledger needs the store; who was forgotten is asked where there is one.
+  const opened =
+    flags.ledger === true || isStoreThere(settings) ? await openStore(settings, { readOnly: true, plans }) : undefined
+  const seat = opened && { store: opened.store, namespace }
   const startMs = terminal.clock()
   try {
     const options: ServedTrainingOptions = {
@@ -88,7 +92,7 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
       ...(mirror === undefined ? {} : { mirror }),
       topics: readTopics(flags, plans),
       history: Object.fromEntries(Object.entries(call.history).map(([kind, source]) => [kind, filesOf(source)])),
-      ...(opened && { ledger: { store: opened.store, namespace } }),
+      ...(seat && { forgotten: seat, ...(flags.ledger === true && { ledger: seat }) }),
       clock: terminal.clock,
       signal: abort.signal,
       onProgress: ({ step, done, total }) => progress.update({ done, total, note: NOTES[step] }),
@@ -98,7 +102,7 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
       ...call.metadata,
       'tilefold.mode': 'as_served',
       'tilefold.values': fromLog ? 'log' : 'mirror',
-      ...(opened && { 'tilefold.serving_delay_ms': String(servingDelayMs) }),
+      ...(flags.ledger === true && { 'tilefold.serving_delay_ms': String(servingDelayMs) }),
     }
     const bytes = await writeTrainingSet(out, training.read(), metadata)
     progress.stop()
@@ -113,6 +117,11 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
     progress.stop()
     await opened?.store.close()
   }
+}
+
+/** Redis's address, or a directory that somebody has made. */
+function isStoreThere(settings: Settings): boolean {
+  return settings.list('redis_url').length > 0 || existsSync(settings.text('store')!)
 }
 
 const NOTES = { keys: 'the log of answers', events: 'the mirror', rows: 'writing rows' } as const
@@ -145,6 +154,7 @@ function summarise({ rows, unusable, views }: ServedTrainingReport, { out, bytes
   )
   for (const { view, ...of } of views) {
     warn(of.unknown - of.lacking - unusable, `of view ${view} are in no log and no ledger: their features are null`)
+    warn(of.forgotten, `of view ${view} are of entities that were asked to be forgotten: their features are null`)
     warn(of.lacking, `of view ${view} came from records that the mirror lacks: what was to be recomputed is null`)
     warn(of.otherState, `of view ${view} were served when it counted other events, and are not used`)
     warn(of.ahead, `ask view ${view} about an instant to come: their features are null`)
@@ -168,10 +178,10 @@ function summarise({ rows, unusable, views }: ServedTrainingReport, { out, bytes
     },
     table: () => {
       const lines = [`${out}: ${formatCount(rows)} rows in ${seconds.toFixed(1)} s`]
-      for (const { view, log, ledger, unknown, ledgerUnsure } of views) {
+      for (const { view, log, ledger, unknown, forgotten, ledgerUnsure } of views) {
         const model = ledger === 0 ? '' : ` (to within ${formatCount(ledgerUnsure)} positions of a log)`
         lines.push(
-          `${view}: ${formatCount(log)} rows as logged, ${formatCount(ledger)} by the flush ledgers${model}, ${formatCount(unknown)} unknown`,
+          `${view}: ${formatCount(log)} rows as logged, ${formatCount(ledger)} by the flush ledgers${model}, ${formatCount(unknown)} unknown${forgotten === 0 ? '' : `, ${formatCount(forgotten)} forgotten`}`,
         )
       }
       return lines.map((line) => `${line}\n`).join('')

@@ -41,7 +41,8 @@ came, by _request_id (and _request_row, or the keys, where requests ask about se
 instant; the mirror is folded again up to each of them, and the values come out bit for bit. A feature that was defined later is
 recomputed from the same positions, as long as the view counts the same events (entity, time, filter, lateness, dedupe). With --ledger a row that is in no
 log gets what was readable at its instant by the flush ledgers, to within one flush. A row that is in neither gets nulls, and
-is counted; where that is every row, nothing is written. <view>__served_from tells log and ledger apart.`,
+is counted; where that is every row, nothing is written. <view>__served_from tells log and ledger apart. The store that the settings
+name, where there is one, says which entities were asked to be forgotten: their events from before count for nothing.`,
   arguments: [],
   options: [
     {

@@ -30,6 +30,8 @@ export interface AsServedOptions extends LogsWanted {
   /** The generation that was served from. */
   readonly generation: GenerationLayout
   readonly vectors: readonly ServedVector[]
+  /** By the hex of their keys, from which event time on events of these entities count. */
+  readonly forgotten?: ReadonlyMap<string, number>
   readonly signal?: AbortSignal
 }
 
@@ -101,7 +103,7 @@ function stopsOf(
 }
 
 async function replayLog(
-  { plan, generation, signal }: AsServedOptions,
+  { plan, generation, forgotten, signal }: AsServedOptions,
   log: ParityLog,
   stops: Stops,
   vectors: readonly ServedVector[],
@@ -118,6 +120,7 @@ async function replayLog(
     takes: log.takes,
     completeSinceMs: generation.completeSinceMs ?? 0,
     start: log.start,
+    ...(forgotten && { forgotten }),
     heldMs: () => held[next]!,
   })
   await replay.run(positions, signal, async (position) => {

@@ -8,6 +8,7 @@ import { Ingest } from '../ingest/ingest.ts'
 import { type ColumnBatch, sliceBatch } from '../model/columns.ts'
 import type { TakenTimes } from '../model/covers.ts'
 import type { Plan } from '../model/plan.ts'
+import { requestErase } from '../registry/erase.ts'
 import type { Source } from '../source/port.ts'
 import { createMemoryStore } from '../store/memory.ts'
 import type { LaneName, Store, StoredRow } from '../store/port.ts'
@@ -30,6 +31,8 @@ export interface ReplayOptions {
   /** Every position that `positionOf` may give, ascending. */
   readonly positions: readonly number[]
   readonly signal?: AbortSignal
+  /** Events of these entities, by the hex of their keys, count from this event time on; all of everybody's unless told. */
+  readonly forgotten?: ReadonlyMap<string, number>
   /** Holds the rows' frontiers back, so that they can answer as of an instant so early; nothing does unless told. */
   readonly heldMs?: () => number
 }
@@ -76,6 +79,10 @@ export class Replay {
     const store = createMemoryStore()
     const lanes = Array.from({ length: sample.of }, (_, i) => `parity.${i}`)
     const name = { namespace: 'parity', stateHash: plan.stateHash, generation: 1, lane: lanes[sample.index]! }
+    // The walk reads its own store's list.
+    for (const [key, atMs] of options.forgotten ?? []) {
+      await requestErase({ store, namespace: name.namespace }, { views: [plan.view], states: [], key, atMs })
+    }
     const ingest = await Ingest.open(
       {
         view: plan.view,

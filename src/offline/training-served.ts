@@ -11,11 +11,16 @@
  * the log lacks is recomputed, where there is a mirror. An answer that had no value (its row was too old or could not be
  * read) has none here.
  *
+ * Who was asked to be forgotten is, as far as `forgotten` tells: a row as of the request's instant or before has nulls and nothing
+ * of the log, a later one is folded without the events from before it. Logged values of a later one are only taken where none of its windows
+ * reaches back behind the request: who carried it out, and when, is not known to the log.
+ *
  * The spine is taken in parts of 100,000 rows; for each of them log and mirror are read once.
  */
 import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { FeatureStatus, FeatureValue, InputColumn, Plan } from '../model/plan.ts'
+import { forgottenBefore } from '../registry/erase.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
 import { columnsToBatch } from '../source/rows.ts'
 import type { ServedVector } from './as-served.ts'
@@ -41,6 +46,8 @@ export interface ServedTrainingOptions {
   readonly fromLog?: boolean
   /** The store whose flush ledgers tell of rows that are in no log. */
   readonly ledger?: LayoutSeat
+  /** The store whose list says who was asked to be forgotten; nobody unless told. */
+  readonly forgotten?: LayoutSeat
   /** A request reads the store so long after the row's instant; for the ledgers, 0 unless told. */
   readonly servingDelayMs?: number
   /** Directory of the mirror; needed for everything but logged values. */
@@ -70,6 +77,8 @@ export interface ServedViewReport {
   readonly ledger: number
   /** Rows that nothing is known of: nulls. */
   readonly unknown: number
+  /** Rows of entities that were asked to be forgotten, behind them: nulls. */
+  readonly forgotten: number
   /** Rows whose records the mirror lacks, or not as they were: nulls, but for logged values. */
   readonly lacking: number
   /** Of the logged ones: answers that had no value. */
@@ -93,6 +102,7 @@ export function servedTrainingSet(options: ServedTrainingOptions): ServedTrainin
 /** Rows of the spine for which log and mirror are read once. */
 const PART_ROWS = 100_000
 const NO_VALUE: ReadonlySet<FeatureStatus> = new Set(['too_old', 'error', 'unavailable'])
+const NOBODY: ReadonlyMap<string, number> = new Map()
 
 type Origin = 'log' | 'ledger'
 
@@ -101,12 +111,16 @@ interface ServedCells {
   origin?: Origin
   values?: readonly FeatureValue[]
   logged?: LoggedRow
+  /** It has nothing, as its entity was asked to be forgotten. */
+  isForgotten?: true
 }
 
 interface Asked {
   readonly plan: Plan
   readonly questions: SpineQuestions
   visible?: VisiblePositions
+  /** By the hex of their keys, from which event time on events of these entities count. */
+  forgotten: ReadonlyMap<string, number>
   readonly counts: Omit<{ -readonly [K in keyof ServedViewReport]: ServedViewReport[K] }, 'view'>
 }
 
@@ -130,7 +144,7 @@ export class ServedTrainingSet {
         ? { ...whole, features: [...new Set(features)].map((name) => featureOf(whole, name)) }
         : whole
       const questions = questionsOf(spine, plan, time, servedLog !== undefined)
-      return { plan, questions, counts: newCounts() }
+      return { plan, questions, forgotten: NOBODY, counts: newCounts() }
     })
     this.#kept = keptInputs(spine, uniqueInputs(this.#asked.flatMap(({ questions }) => questions.inputs)))
     this.#added = uniqueInputs(this.#asked.flatMap(addedInputs)).filter(
@@ -162,9 +176,11 @@ export class ServedTrainingSet {
   async *read(): AsyncGenerator<ColumnBatch, void, undefined> {
     if (this.#isRead) throw new TilefoldError('CONFIG_INVALID', 'cannot read a training set: it has been read')
     this.#isRead = true
-    const { ledger, mirror, topics } = this.#options
-    for (const asked of ledger === undefined ? [] : this.#asked) {
-      asked.visible = await VisiblePositions.open(ledger!, asked.plan, mirror!, topics?.get(asked.plan.state.source))
+    const { ledger, mirror, topics, forgotten } = this.#options
+    for (const asked of this.#asked) {
+      const { plan } = asked
+      if (forgotten) asked.forgotten = await forgottenBefore(forgotten, plan)
+      if (ledger) asked.visible = await VisiblePositions.open(ledger, plan, mirror!, topics?.get(plan.state.source))
     }
     let part: ColumnBatch[] = []
     let rows = 0
@@ -176,7 +192,8 @@ export class ServedTrainingSet {
       ;[part, rows] = [[], 0]
     }
     if (rows > 0) yield* this.#answerPart(part)
-    if (this.#rows > 0 && this.#asked.every(({ counts }) => counts.log + counts.ledger === 0)) throw this.#nothing()
+    const isNothing = ({ counts }: Asked) => counts.log + counts.ledger + counts.forgotten === 0
+    if (this.#rows > 0 && this.#asked.every(isNothing)) throw this.#nothing()
   }
 
   async *#answerPart(part: readonly ColumnBatch[]): AsyncGenerator<ColumnBatch, void, undefined> {
@@ -219,18 +236,29 @@ export class ServedTrainingSet {
     }
     const vectors: ServedVector[] = []
     const vectorRows: number[] = []
+    const forgotten = new Map<string, number>()
     for (const [row, cell] of cells.entries()) {
+      const { key, asOfMs } = cell.logged ?? rows[row]!
+      const hex = asked.forgotten.size === 0 || key === undefined ? '' : Buffer.from(key).toString('hex')
+      const fromMs = asked.forgotten.get(hex)
+      if (fromMs !== undefined && asOfMs !== undefined && this.#isForgotten(plan, cell, asOfMs, fromMs)) {
+        cells[row] = { isForgotten: true }
+        continue
+      }
       const vector = cell.logged
         ? this.#loggedVector(asked, cell, cell.logged)
         : this.#modelled(asked, cell, rows[row]!)
       if (vector === undefined) continue
-      vectors.push(vector)
+      if (fromMs !== undefined) forgotten.set(hex, fromMs)
+      // Of an entity whose events are left out, no row is no loss.
+      vectors.push(fromMs === undefined ? vector : { ...vector, isModel: true })
       vectorRows.push(row)
     }
     this.#tell('events', this.#rows)
     const answers = await answersOfLayouts({
       plan,
       vectors,
+      forgotten,
       ...(asked.visible && { otherwise: asked.visible.generation }),
       ...(mirror === undefined ? {} : { mirror }),
       ...(topics && { topics }),
@@ -246,8 +274,16 @@ export class ServedTrainingSet {
       if (isLacking && !(cell.logged && fromLog)) cells[vectorRows[i]!] = {}
       else cell.values = cell.logged ? withLogged(plan, found, cell.logged, fromLog) : found
     }
-    for (const { origin } of cells) counts[origin ?? 'unknown']++
+    for (const { origin, isForgotten } of cells) counts[isForgotten ? 'forgotten' : (origin ?? 'unknown')]++
     return cells
+  }
+
+  /** Does nothing of the row count? Events of its entity do from `fromMs` on. */
+  #isForgotten(plan: Plan, { logged }: ServedCells, asOfMs: number, fromMs: number): boolean {
+    if (asOfMs <= fromMs) return true
+    if (logged === undefined || !this.#options.fromLog) return false
+    const reachMs = Math.max(...plan.windows.map(({ lengthMs, tailStepMs }) => lengthMs + tailStepMs))
+    return asOfMs - reachMs < fromMs
   }
 
   /** Undefined where nothing has to be recomputed. */
@@ -353,6 +389,7 @@ function newCounts(): Asked['counts'] {
     log: 0,
     ledger: 0,
     unknown: 0,
+    forgotten: 0,
     lacking: 0,
     unanswered: 0,
     repeated: 0,
