@@ -14,7 +14,7 @@ import { CORE_BUILDS, loadCore } from '../../src/engine/module.ts'
 import { RowNormaliser } from '../../src/engine/rows.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { answersFrom } from '../engine/folding.ts'
-import type { Answer } from '../laws/laws.ts'
+import type { Answer } from '../laws/subject.ts'
 import { GOLDEN } from './cases.ts'
 
 const DIRECTORY = fileURLToPath(new URL('../../fixtures/tiles/v1', import.meta.url))

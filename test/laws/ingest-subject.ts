@@ -14,7 +14,7 @@ import type { LaneName, Store } from '../../src/store/port.ts'
 import type { Verdict } from '../oracle/naive.ts'
 import type { Random } from '../support/random.ts'
 import { FaultyStore, Killed } from './faulty-store.ts'
-import type { Answer, Subject, SubjectFactory, SubjectOptions } from './laws.ts'
+import type { Answer, Subject, SubjectFactory, SubjectOptions } from './subject.ts'
 
 export interface IngestSetup {
   readonly core: CoreModule

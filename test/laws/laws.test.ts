@@ -10,7 +10,8 @@ import { eachSeed, patience } from '../fuzz/effort.ts'
 import type { CaseOptions } from '../support/cases.ts'
 import { type Random, seededRandom } from '../support/random.ts'
 import { ingestSubjects } from './ingest-subject.ts'
-import { checkLaws, type LawReport } from './laws.ts'
+import { checkLaws } from './laws.ts'
+import type { LawReport } from './run.ts'
 
 const FILE = 'test/laws/laws.test.ts'
 
