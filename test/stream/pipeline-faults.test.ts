@@ -4,57 +4,24 @@
  */
 import { readdirSync, rmSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { compileView } from '../../src/define/compile.ts'
 import { parseDefinitions } from '../../src/define/yaml.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import { createFeatureReader } from '../../src/serve/reader.ts'
 import { redisLaneKeys } from '../../src/store/redis-key.ts'
-import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
+import { whyNoKafka } from '../support/kafka.ts'
 import { seededRandom } from '../support/random.ts'
-import {
-  isForeignRedis,
-  moveSlot,
-  type RedisServer,
-  startCluster,
-  startRedis,
-  until,
-  whyNoRedis,
-} from '../support/redis.ts'
+import { isForeignRedis, moveSlot, type RedisServer, until, whyNoRedis } from '../support/redis.ts'
 import { drawPayments, expectedRows, type Payment, START_MS, storedRows } from './payments.ts'
-import { Pipeline, SEED, type Stream, type Worker } from './pipeline.ts'
+import { SEED, type Stream, type Worker } from './pipeline.ts'
+import { pipelineScene } from './pipeline-scene.ts'
 import { Recovery } from './recovery.ts'
 
 const missing = whyNoKafka() ?? whyNoRedis() ?? (isForeignRedis ? 'a Redis of our own' : undefined)
 
 describe.skipIf(missing !== undefined)('the pipeline', { timeout: 240_000 }, () => {
-  let kafka: KafkaCluster
-  const open: { close(): Promise<void> }[] = []
-
-  beforeAll(async () => {
-    kafka = await startKafka()
-  }, 120_000)
-
-  afterEach(async () => {
-    for (const each of open.splice(0).reverse()) await each.close()
-  }, 60_000)
-
-  afterAll(async () => {
-    await kafka?.stop()
-  }, 60_000)
-
-  /** Closed before the servers that were there before it. */
-  function pipelineOf(...urls: string[]): Pipeline {
-    const pipeline = new Pipeline(kafka, urls)
-    open.push(pipeline)
-    return pipeline
-  }
-
-  async function redisOf(settings: Readonly<Record<string, string>> = {}) {
-    const redis = await startRedis(settings)
-    open.push({ close: () => redis.stop() })
-    return redis
-  }
+  const { pipelineOf, redisOf, redisCluster } = pipelineScene()
 
   it('waits out a Redis that has no memory left, is a replica, is held by a script, or loads its rows', async () => {
     const redis = await redisOf({
@@ -67,7 +34,7 @@ describe.skipIf(missing !== undefined)('the pipeline', { timeout: 240_000 }, () 
     const stream = await pipeline.stream('refused', 4)
     const payments = drawPayments(seededRandom(SEED), 4_000, 100)
     const part = (at: number) => payments.slice(at * 800, (at + 1) * 800)
-    const recovery = new Recovery(kafka, stream)
+    const recovery = new Recovery(pipeline.kafka, stream)
     const team = [0, 1].map(() => pipeline.start(stream, '--metrics-port', '0'))
     await pipeline.produce(stream, part(0))
     await pipeline.settles(stream, await expectedRows(stream.plan, part(0)), 'before it refuses')
@@ -114,13 +81,12 @@ describe.skipIf(missing !== undefined)('the pipeline', { timeout: 240_000 }, () 
   })
 
   it('goes on while the slots of its lanes move to other masters', async () => {
-    const cluster = await startCluster()
-    open.push({ close: () => cluster.stop() })
+    const cluster = await redisCluster()
     const pipeline = pipelineOf(...cluster.urls)
     const stream = await pipeline.stream('slots', 3)
     const { topic, namespace, plan } = stream
     const payments = drawPayments(seededRandom(SEED), 4_000, 120)
-    const recovery = new Recovery(kafka, stream)
+    const recovery = new Recovery(pipeline.kafka, stream)
     const team = [pipeline.start(stream), pipeline.start(stream)]
     const first = payments.slice(0, 1_000)
     await pipeline.produce(stream, first)

@@ -5,13 +5,14 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { readMirrorFiles } from '../../src/source/mirror-manifest.ts'
-import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
+import { whyNoKafka } from '../support/kafka.ts'
 import { type Random, seededRandom } from '../support/random.ts'
-import { startRedis, whyNoRedis } from '../support/redis.ts'
+import { whyNoRedis } from '../support/redis.ts'
 import { drawPayments, expectedRows, type Payment } from './payments.ts'
-import { Pipeline, SEED, type Stream, type Worker } from './pipeline.ts'
+import { type Pipeline, SEED, SESSION_TIMEOUT, type Stream, type Worker } from './pipeline.ts'
+import { pipelineScene } from './pipeline-scene.ts'
 
 const KILLS = Number(process.env.TILEFOLD_KILLS ?? 1)
 const PARTITIONS = 3
@@ -23,20 +24,7 @@ describe.skipIf(missing !== undefined)(
     timeout: 240_000 + KILLS * 40_000,
   },
   () => {
-    let kafka: KafkaCluster
-    const open: { close(): Promise<void> }[] = []
-
-    beforeAll(async () => {
-      kafka = await startKafka()
-    }, 120_000)
-
-    afterEach(async () => {
-      for (const each of open.splice(0).reverse()) await each.close()
-    }, 60_000)
-
-    afterAll(async () => {
-      await kafka?.stop()
-    }, 60_000)
+    const { pipelineOf, redisOf } = pipelineScene()
 
     /** Kills what `start` starts, again and again at a drawn moment; the last one lives. */
     async function killed(start: () => Worker, random: Random, longestMs: number): Promise<Worker> {
@@ -49,7 +37,11 @@ describe.skipIf(missing !== undefined)(
     }
 
     /** Until the mirror has everything of the topic; where each partition ends. */
-    async function mirrored(stream: Stream, dir: string): Promise<{ partition: number; offset: string }[]> {
+    async function mirrored(
+      { kafka }: Pipeline,
+      stream: Stream,
+      dir: string,
+    ): Promise<{ partition: number; offset: string }[]> {
       for (const untilMs = Date.now() + 60_000; ; await sleep(200)) {
         const ends = await kafka.admin.fetchTopicOffsets(stream.topic)
         const found = await Promise.all(
@@ -74,6 +66,7 @@ describe.skipIf(missing !== undefined)(
       const [before, between, after] = [0, 1_200, 2_000].map((from, i) =>
         payments.slice(from, [1_200, 2_000, 3_000][i]),
       )
+      const { kafka } = pipeline
       const dir = join(pipeline.folder, 'mirror')
       const brokers = ['--kafka-brokers', kafka.brokers.join(',')]
       const produced = (part: readonly Payment[] | undefined) => pipeline.produceSlowly(stream, part!, 5, 2_000)
@@ -92,8 +85,7 @@ describe.skipIf(missing !== undefined)(
             dir,
             '--file-age',
             '500ms',
-            '--session-timeout',
-            '6s',
+            ...SESSION_TIMEOUT,
           ),
         random,
         2_500,
@@ -102,7 +94,7 @@ describe.skipIf(missing !== undefined)(
       await Promise.all([first, produced(between)])
       const soFar = [...before!, ...between!]
       await pipeline.settles(stream, await expectedRows(stream.plan, soFar), 'before the loss')
-      const ends = await mirrored(stream, dir)
+      const ends = await mirrored(pipeline, stream, dir)
       for (const each of [mirror, worker]) {
         each.child.kill('SIGTERM')
         expect(await pipeline.exitOf(each)).toBe(0)
@@ -136,16 +128,12 @@ describe.skipIf(missing !== undefined)(
     }
 
     it.skipIf(whyNoRedis() !== undefined)('comes back from its mirror into Redis', async () => {
-      const redis = await startRedis()
-      open.push({ close: () => redis.stop() })
-      const pipeline = new Pipeline(kafka, [redis.url])
-      open.push(pipeline)
-      await comesBack('redis', pipeline, () => redis.client.flushall())
+      const redis = await redisOf()
+      await comesBack('redis', pipelineOf(redis.url), () => redis.client.flushall())
     })
 
     it('comes back from its mirror into a directory', async () => {
-      const pipeline = new Pipeline(kafka, [])
-      open.push(pipeline)
+      const pipeline = pipelineOf()
       await comesBack('directory', pipeline, async () => rmSync(pipeline.directory!, { recursive: true }))
     })
   },

@@ -3,52 +3,27 @@
  * and fail over to a replica that had not heard the last of it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
+import { describe, expect, it } from 'vitest'
+import { whyNoKafka } from '../support/kafka.ts'
 import { TcpProxy } from '../support/proxy.ts'
 import { seededRandom } from '../support/random.ts'
-import { isForeignRedis, startCluster, startRedis, until, whyNoRedis } from '../support/redis.ts'
+import { isForeignRedis, until, whyNoRedis } from '../support/redis.ts'
 import { drawPayments, expectedRows } from './payments.ts'
-import { Pipeline, SEED } from './pipeline.ts'
+import { SEED } from './pipeline.ts'
+import { pipelineScene } from './pipeline-scene.ts'
 import { Recovery } from './recovery.ts'
 
 const missing = whyNoKafka() ?? whyNoRedis() ?? (isForeignRedis ? 'a Redis of our own' : undefined)
 
 describe.skipIf(missing !== undefined)('the pipeline and its Redis', { timeout: 240_000 }, () => {
-  let kafka: KafkaCluster
-  const open: { close(): Promise<void> }[] = []
-
-  beforeAll(async () => {
-    kafka = await startKafka()
-  }, 120_000)
-
-  afterEach(async () => {
-    for (const each of open.splice(0).reverse()) await each.close()
-  }, 60_000)
-
-  afterAll(async () => {
-    await kafka?.stop()
-  }, 60_000)
-
-  /** Closed before the servers that were there before it. */
-  function pipelineOf(...urls: string[]): Pipeline {
-    const pipeline = new Pipeline(kafka, urls)
-    open.push(pipeline)
-    return pipeline
-  }
-
-  async function redisOf(settings: Readonly<Record<string, string>> = {}) {
-    const redis = await startRedis(settings)
-    open.push({ close: () => redis.stop() })
-    return redis
-  }
+  const { pipelineOf, redisOf, redisCluster, onEnd } = pipelineScene()
 
   it('goes on where Redis is killed and comes back with its rows', async () => {
     const redis = await redisOf({ appendonly: 'yes', appendfsync: 'always' })
     const pipeline = pipelineOf(redis.url)
     const stream = await pipeline.stream('back', 4)
     const payments = drawPayments(seededRandom(SEED), 4_000, 100)
-    const recovery = new Recovery(kafka, stream)
+    const recovery = new Recovery(pipeline.kafka, stream)
     const team = [pipeline.start(stream), pipeline.start(stream)]
     for (const worker of team) await pipeline.logged(worker, '"reading ')
     const producing = pipeline.produceSlowly(stream, payments, 20, 5_000)
@@ -71,7 +46,7 @@ describe.skipIf(missing !== undefined)('the pipeline and its Redis', { timeout: 
     const worker = pipeline.start(stream)
     await pipeline.produce(stream, payments.slice(0, 1_000))
     const half = await expectedRows(stream.plan, payments.slice(0, 1_000))
-    const recovery = new Recovery(kafka, stream)
+    const recovery = new Recovery(pipeline.kafka, stream)
     await pipeline.settles(stream, half, 'half of it')
     // What the group has committed is the witness that there were rows once.
     await recovery.disturbed()
@@ -87,7 +62,7 @@ describe.skipIf(missing !== undefined)('the pipeline and its Redis', { timeout: 
     expect(fresh.child.exitCode).toBeNull()
     await pipeline.expectSame(stream, new Map())
     await pipeline.finish(fresh)
-    await kafka.admin.deleteGroups([stream.namespace])
+    await pipeline.kafka.admin.deleteGroups([stream.namespace])
     const rebuilt = pipeline.start(stream)
     await pipeline.settles(stream, await expectedRows(stream.plan, payments), 'Redis was emptied')
     await pipeline.finish(rebuilt)
@@ -96,12 +71,12 @@ describe.skipIf(missing !== undefined)('the pipeline and its Redis', { timeout: 
   it('comes out the same over connections that are cut and replies that are lost', async () => {
     const redis = await redisOf()
     const proxy = await TcpProxy.start(redis.port)
-    open.push({ close: () => proxy.stop() })
+    onEnd(() => proxy.stop())
     const pipeline = pipelineOf(redis.url)
     const stream = await pipeline.stream('cut', 4)
     const random = seededRandom(SEED)
     const payments = drawPayments(random, 4_000, 100)
-    const recovery = new Recovery(kafka, stream)
+    const recovery = new Recovery(pipeline.kafka, stream)
     const team = [0, 1].map(() => pipeline.start(stream, '--redis-url', `redis://127.0.0.1:${proxy.port}`))
     for (const worker of team) await pipeline.logged(worker, '"reading ')
     let [cuts, lost] = [0, 0]
@@ -124,8 +99,7 @@ describe.skipIf(missing !== undefined)('the pipeline and its Redis', { timeout: 
   })
 
   it('folds again what a failover to a lagging replica has lost', async () => {
-    const cluster = await startCluster()
-    open.push({ close: () => cluster.stop() })
+    const cluster = await redisCluster()
     const pipeline = pipelineOf(...cluster.urls)
     const stream = await pipeline.stream('failover', 6)
     const payments = drawPayments(seededRandom(SEED), 6_000, 200)
