@@ -1,11 +1,9 @@
 /** Files that tell some times and a log that tells the others: a cut, and a corrected day, from the command line. */
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { startMirror } from '../offline/mirror-scene.ts'
+import { mirrorLogs } from '../offline/mirror-scene.ts'
 import { messageOf, paymentsView, paymentsYaml } from '../stream/payments.ts'
-import { ScriptedGroup } from '../stream/scripted-group.ts'
 import { ordersFolder } from '../support/cli-orders.ts'
-import { seededRandom } from '../support/random.ts'
 import {
   askValues,
   cli,
@@ -143,12 +141,7 @@ describe('a bad day', () => {
 
   beforeAll(async () => {
     const logs = [payments.map((payment, i) => messageOf(isBad(payment) ? { ...payment, amount: 999 } : payment, i))]
-    const group = new ScriptedGroup('payments', logs, seededRandom(1))
-    const { consumer, mirror } = startMirror(group, { dir, plans: [await paymentsView()] })
-    await mirror.start()
-    await group.assign(0, consumer)
-    while (await consumer.deliver(0, 70)) {}
-    await mirror.stop()
+    await mirrorLogs(dir, [await paymentsView()], 'payments', logs)
     writeIn(folder, 'corrected.ndjson', toLines(payments.filter(isBad)))
   })
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { parseInstant } from '../../src/model/time.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
-import { drawLog, makeFolder, ScriptedGroup, startMirror } from '../offline/mirror-scene.ts'
+import { drawLog, makeFolder, mirrorLogs } from '../offline/mirror-scene.ts'
 import { paymentsView, paymentsYaml, START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
 import { cli, errorOf, writeIn } from './harness.ts'
@@ -33,14 +33,7 @@ describe('tilefold generation begin --from', () => {
   beforeAll(async () => {
     const random = seededRandom(5)
     logs = [0, 1].map(() => drawLog(random, 300, 0))
-    const group = new ScriptedGroup('payments', logs, random)
-    const { consumer, mirror } = startMirror(group, { dir, plans: [await paymentsView()] })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 90)) {}
-    }
-    await mirror.stop()
+    await mirrorLogs(dir, [await paymentsView()], 'payments', logs)
     await answered('rebuild', '--mirror', dir, '--threads', '0')
   })
 

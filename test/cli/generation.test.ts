@@ -1,7 +1,7 @@
 /** A view is built beside itself out of a mirror, its readers are moved, moved back, and what is left over is deleted. */
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { drawLog, makeFolder, ScriptedGroup, startMirror } from '../offline/mirror-scene.ts'
+import { drawLog, makeFolder, mirrorLogs } from '../offline/mirror-scene.ts'
 import { paymentsView, paymentsYaml, START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
 import { cli, errorOf, writeIn } from './harness.ts'
@@ -23,14 +23,7 @@ describe('tilefold generation', () => {
   beforeAll(async () => {
     const random = seededRandom(5)
     const logs = [0, 1].map(() => drawLog(random, 300, 0))
-    const group = new ScriptedGroup('payments', logs, random)
-    const { consumer, mirror } = startMirror(group, { dir, plans: [await paymentsView()] })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 90)) {}
-    }
-    await mirror.stop()
+    await mirrorLogs(dir, [await paymentsView()], 'payments', logs)
   })
 
   const ask = (...args: string[]) => cli([...args, '-f', file, '--store', store, '-o', 'json'])

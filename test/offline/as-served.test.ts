@@ -16,7 +16,7 @@ import { createMemoryStore } from '../../src/store/memory.ts'
 import { StreamJob } from '../../src/stream/job.ts'
 import { START_MS } from '../stream/payments.ts'
 import { type Random, seededRandom } from '../support/random.ts'
-import { drawLog, makeFolder, ScriptedConsumer, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import { drawLog, makeFolder, mirrorLogs, ScriptedConsumer, ScriptedGroup } from './mirror-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const NAMESPACE = 'as-served'
@@ -98,18 +98,7 @@ async function serve(plan: Plan, logs: StreamMessage[][], random: Random): Promi
   return { rows, generation: generations[0]! }
 }
 
-async function mirrored(plan: Plan, logs: readonly StreamMessage[][]): Promise<string> {
-  const dir = makeFolder()
-  const group = new ScriptedGroup('payments', logs, seededRandom(1))
-  const { consumer, mirror } = startMirror(group, { dir, plans: [plan], clock })
-  await mirror.start()
-  for (const partition of logs.keys()) {
-    await group.assign(partition, consumer)
-    while (await consumer.deliver(partition, 70)) {}
-  }
-  await mirror.stop()
-  return dir
-}
+const mirrored = (plan: Plan, logs: readonly StreamMessage[][]) => mirrorLogs(makeFolder(), [plan], 'payments', logs)
 
 function again(plan: Plan, { rows, generation }: Served, mirror: string | undefined): Promise<AsServedAnswer[]> {
   const vectors = rows.map(({ keys, asOfMs, applied }) => ({

@@ -13,12 +13,10 @@ import { runParity } from '../../src/offline/parity-run.ts'
 import { rebuild } from '../../src/offline/rebuild.ts'
 import { beginGeneration, findUncut, readOffsets, switchGeneration } from '../../src/registry/generations.ts'
 import type { DeadLetter } from '../../src/source/dead-letters.ts'
-import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import { createNdjsonSource } from '../../src/source/ndjson.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/port.ts'
-import { StreamJob } from '../../src/stream/job.ts'
 import { eachSeed } from '../fuzz/effort.ts'
 import { FaultyStore, Killed } from '../laws/faulty-store.ts'
 import {
@@ -32,7 +30,7 @@ import {
   storedRows,
 } from '../stream/payments.ts'
 import { type Random, seededRandom } from '../support/random.ts'
-import { makeFolder, ScriptedConsumer, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import { makeFolder, mirrorLogs, streamLogs } from './mirror-scene.ts'
 
 const FILE = 'test/offline/covers.test.ts'
 const HOUR_MS = 3_600_000
@@ -69,44 +67,16 @@ describe('ranges that history covers', () => {
   /** What came to the dead letters. */
   async function stream(store: Store, logs: readonly StreamMessage[][], plans = [plan]): Promise<DeadLetter[]> {
     const letters: DeadLetter[] = []
-    const group = new ScriptedGroup('payments', logs, seededRandom(3))
-    const consumer = new ScriptedConsumer(group)
     const deadLetters = {
       add: (letter: DeadLetter) => void letters.push(letter),
       flush: async () => {},
       close: async () => {},
     }
-    const options = { plans, consumer, store, namespace: NAMESPACE, decoder: createJsonDecoder, clock, deadLetters }
-    const stops: string[] = []
-    const job = await StreamJob.create({
-      ...options,
-      flushMaxMs: HOUR_MS,
-      report: ({ event, code }) => {
-        if (event === 'stopped') stops.push(`${code}`)
-      },
-    })
-    await job.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 60)) {}
-    }
-    await job.stop()
-    expect(stops).toEqual([])
+    await streamLogs(store, plans, logs, { deadLetters })
     return letters
   }
 
-  async function mirrored(logs: readonly StreamMessage[][]): Promise<string> {
-    const dir = makeFolder()
-    const group = new ScriptedGroup('payments', logs, seededRandom(4))
-    const { consumer, mirror } = startMirror(group, { dir, plans: [plan], clock })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 50)) {}
-    }
-    await mirror.stop()
-    return dir
-  }
+  const mirrored = (logs: readonly StreamMessage[][]) => mirrorLogs(makeFolder(), [plan], 'payments', logs)
 
   const logsOf = (payments: readonly Payment[]): StreamMessage[][] =>
     [0, 1].map((partition) =>

@@ -6,16 +6,14 @@ import type { ViewLayout } from '../../src/model/view-layout.ts'
 import { rebuild } from '../../src/offline/rebuild.ts'
 import { surveyStates } from '../../src/registry/gc.ts'
 import { beginGeneration, dropGeneration, readOffsets, switchGeneration } from '../../src/registry/generations.ts'
-import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/port.ts'
-import { StreamJob } from '../../src/stream/job.ts'
 import { eachSeed } from '../fuzz/effort.ts'
 import { FaultyStore, Killed } from '../laws/faulty-store.ts'
 import { NAMESPACE, paymentsView, START_MS, storedRows } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
-import { drawLog, makeFolder, ScriptedConsumer, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import { drawLog, makeFolder, mirrorLogs, streamLogs } from './mirror-scene.ts'
 
 const FILE = 'test/offline/generations.test.ts'
 const clock = () => START_MS * 2
@@ -28,40 +26,10 @@ describe('a generation beside another', () => {
     twin = await paymentsView('payments', 'twin')
   })
 
-  async function stream(store: Store, logs: readonly StreamMessage[][], plans = [plan]): Promise<void> {
-    const group = new ScriptedGroup('payments', logs, seededRandom(3))
-    const consumer = new ScriptedConsumer(group)
-    const options = { plans, consumer, store, namespace: NAMESPACE, decoder: createJsonDecoder, clock }
-    const stops: string[] = []
-    const job = await StreamJob.create({
-      ...options,
-      maxDeadRatio: 1,
-      flushMaxMs: 3_600_000,
-      report: ({ event, code }) => {
-        if (event === 'stopped') stops.push(`${code}`)
-      },
-    })
-    await job.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 60)) {}
-    }
-    await job.stop()
-    expect(stops).toEqual([])
-  }
+  const stream = (store: Store, logs: readonly StreamMessage[][], plans = [plan]) =>
+    streamLogs(store, plans, logs, { maxDeadRatio: 1 })
 
-  async function mirrored(logs: readonly StreamMessage[][]): Promise<string> {
-    const dir = makeFolder()
-    const group = new ScriptedGroup('payments', logs, seededRandom(4))
-    const { consumer, mirror } = startMirror(group, { dir, plans: [plan], clock })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 50)) {}
-    }
-    await mirror.stop()
-    return dir
-  }
+  const mirrored = (logs: readonly StreamMessage[][]) => mirrorLogs(makeFolder(), [plan], 'payments', logs)
 
   async function fill(store: Store, dir: string, generation: number): Promise<void> {
     const pool = new IngestPool({ threads: 0, store, clock })

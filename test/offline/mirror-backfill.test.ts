@@ -16,7 +16,7 @@ import { createMemoryStore } from '../../src/store/memory.ts'
 import type { Store } from '../../src/store/port.ts'
 import { paymentsView, START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
-import { drawLog, makeFolder, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import { drawLog, makeFolder, mirrorLogs } from './mirror-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 
@@ -82,12 +82,7 @@ describe('a backfill from a mirror', () => {
   it.each([0, 2])('gives the bytes of one from the topic, interrupted %i times', async (stops) => {
     const dir = makeFolder()
     const log = drawLog(seededRandom(SEED * 10 + stops), 900, 40)
-    const group = new ScriptedGroup('payments', [log], seededRandom(SEED))
-    const { consumer, mirror } = startMirror(group, { dir, plans: [plan] })
-    await mirror.start()
-    await group.assign(0, consumer)
-    while (await consumer.deliver(0, 200)) {}
-    await mirror.stop()
+    await mirrorLogs(dir, [plan], 'payments', [log])
     const source = createMirrorSource({ dir, topic: 'payments', partition: 0, inputs: plan.state.inputs })
     const lmdb = createLmdbStore({ path: join(makeFolder(), 'store') })
     const fromMirror = await rowsOf(lmdb, source, stops)

@@ -18,10 +18,12 @@ import type { RejectedRecord } from '../../src/source/port.ts'
 import { hashOf } from '../../src/source/record-hash.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
+import type { Store } from '../../src/store/port.ts'
+import { StreamJob, type StreamJobOptions } from '../../src/stream/job.ts'
 import { duck } from '../source/support.ts'
-import { drawPayments, messageOf, START_MS } from '../stream/payments.ts'
+import { drawPayments, messageOf, NAMESPACE, START_MS } from '../stream/payments.ts'
 import { ScriptedConsumer, ScriptedGroup } from '../stream/scripted-group.ts'
-import type { Random } from '../support/random.ts'
+import { type Random, seededRandom } from '../support/random.ts'
 
 export const SMALL: MirrorLimits = {
   rowGroupRows: 40,
@@ -144,6 +146,65 @@ export function startMirror(group: ScriptedGroup, options: Omit<MirrorOptions, '
   const consumer = new ScriptedConsumer(group)
   const mirror = new Mirror({ limits: SMALL, engine: 'test', ...options, consumer })
   return { consumer, mirror }
+}
+
+export interface MirrorLogsOptions {
+  readonly limits?: MirrorLimits
+  /** Messages of a delivery, at most. */
+  readonly atOnce?: number
+}
+
+/** Mirrors whole logs of a topic into `dir`, in deliveries of drawn sizes; `dir`. */
+export async function mirrorLogs(
+  dir: string,
+  plans: readonly Plan[],
+  topic: string,
+  logs: readonly (readonly StreamMessage[])[],
+  { limits = SMALL, atOnce = 90 }: MirrorLogsOptions = {},
+): Promise<string> {
+  const random = seededRandom(1)
+  const group = new ScriptedGroup(topic, logs as StreamMessage[][], random)
+  const clock = () => Number(logs[0]!.at(-1)!.timestamp)
+  const { consumer, mirror } = startMirror(group, { dir, plans, clock, limits })
+  await mirror.start()
+  for (const partition of logs.keys()) {
+    await group.assign(partition, consumer)
+    while (await consumer.deliver(partition, random.between(1, atOnce))) {}
+  }
+  await mirror.stop()
+  return dir
+}
+
+/** Whole logs of payments through a stream job into the tests' namespace; no partition may stop. */
+export async function streamLogs(
+  store: Store,
+  plans: readonly Plan[],
+  logs: readonly StreamMessage[][],
+  more: Partial<StreamJobOptions> = {},
+): Promise<void> {
+  const group = new ScriptedGroup('payments', logs, seededRandom(3))
+  const consumer = new ScriptedConsumer(group)
+  const stops: string[] = []
+  const job = await StreamJob.create({
+    plans,
+    consumer,
+    store,
+    namespace: NAMESPACE,
+    decoder: createJsonDecoder,
+    clock: () => START_MS * 2,
+    flushMaxMs: 3_600_000,
+    report: ({ event, code }) => {
+      if (event === 'stopped') stops.push(`${code}`)
+    },
+    ...more,
+  })
+  await job.start()
+  for (const partition of logs.keys()) {
+    await group.assign(partition, consumer)
+    while (await consumer.deliver(partition, 60)) {}
+  }
+  await job.stop()
+  expect(stops).toEqual([])
 }
 
 /** Everything that the log holds is in exactly one file, as DuckDB sees the directory, and nothing is left in `_tmp`. */

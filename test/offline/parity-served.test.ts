@@ -13,8 +13,9 @@ import { createLmdbStore } from '../../src/store/lmdb.ts'
 import { type CliOptions, cli, errorOf, makeFolder, toLines, writeIn } from '../cli/harness.ts'
 import { START_MS } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
+import { mirrorLogs } from './mirror-scene.ts'
 import { definition, servedPayments } from './served-payments.ts'
-import { mirrorLogs, serveLive } from './served-scene.ts'
+import { serveLive } from './served-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 2)
 const HOUR_MS = 3_600_000

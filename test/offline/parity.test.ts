@@ -3,7 +3,7 @@ import { cpSync, readdirSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { compileView } from '../../src/define/compile.ts'
-import { count, defineView, float64, last, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
+import { count, defineView, float64, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { IngestPool } from '../../src/ingest/pool.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { backfill } from '../../src/offline/backfill.ts'
@@ -18,48 +18,22 @@ import type { LaneName, LaneRecord, Store } from '../../src/store/port.ts'
 import { createRedisStore } from '../../src/store/redis.ts'
 import { StreamJob } from '../../src/stream/job.ts'
 import { START_MS } from '../stream/payments.ts'
-import { type Random, seededRandom } from '../support/random.ts'
+import { seededRandom } from '../support/random.ts'
 import { type RedisServer, startRedis } from '../support/redis.ts'
 import {
   createMirrorSource,
-  drawLog,
+  drawStrictLog,
   makeFolder,
+  mirrorLogs,
   ScriptedConsumer,
   ScriptedGroup,
-  startMirror,
+  strictView,
 } from './mirror-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const NAMESPACE = 'parity'
 const clock = () => START_MS * 2
 const AS_OF = START_MS + 3 * 3_600_000
-
-/** Late events are dropped, and an id within an hour counts once. */
-function strictView(): Promise<Plan> {
-  return compileView(
-    defineView({
-      name: 'strict',
-      source: { name: 'payments', columns: { card: utf8(), at: timestamp('ms'), amount: float64(), id: utf8() } },
-      entity: 'card',
-      time: 'at',
-      lateness: { policy: 'drop', allowed: '30s' },
-      dedupe: { id: 'id', within: '1h' },
-      aggregations: [
-        count({ windows: ['1h', '24h'] }),
-        sum('amount', { windows: ['1h', '24h'] }),
-        last('amount', { windows: ['24h'] }),
-      ],
-    }),
-  )
-}
-
-function drawStrictLog(random: Random, events: number): StreamMessage[] {
-  return drawLog(random, events, random.below(50)).map((message) => {
-    const text = message.value?.toString() ?? ''
-    if (!text.endsWith('}') || !text.startsWith('{"card"')) return message
-    return { ...message, value: Buffer.from(`${text.slice(0, -1)},"id":"e${random.below(events)}"}`) }
-  })
-}
 
 let redis: RedisServer
 beforeAll(async () => {
@@ -79,7 +53,7 @@ describe.each(Object.keys(STORES))('parity of rows in %s', (kind) => {
   let plan: Plan
 
   beforeAll(async () => {
-    plan = await strictView()
+    plan = await strictView('strict')
     console.log(`parity of ${kind}: TILEFOLD_SEED=${SEED}`)
   })
 
@@ -105,23 +79,12 @@ describe.each(Object.keys(STORES))('parity of rows in %s', (kind) => {
     for (const partition of group.logs.keys()) while (await consumer.deliver(partition, group.random.between(1, 90))) {}
   }
 
-  async function mirrored(logs: readonly StreamMessage[][]): Promise<string> {
-    const dir = makeFolder()
-    const group = new ScriptedGroup('payments', logs, seededRandom(1))
-    const { consumer, mirror } = startMirror(group, { dir, plans: [plan], clock })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, 70)) {}
-    }
-    await mirror.stop()
-    return dir
-  }
+  const mirrored = (logs: readonly StreamMessage[][]) => mirrorLogs(makeFolder(), [plan], 'payments', logs)
 
   /** A store that a stream has written and the mirror of its topic. */
   async function scene(seed: number) {
     const random = seededRandom(SEED * 100 + seed)
-    const logs = Array.from({ length: 2 }, () => drawStrictLog(random, 300))
+    const logs = Array.from({ length: 2 }, () => drawStrictLog(random, 300, random.below(50)))
     const store = STORES[kind]!()
     const namespace = `${NAMESPACE}${names++}`
     const group = new ScriptedGroup('payments', logs, random)
@@ -259,7 +222,7 @@ describe.each(Object.keys(STORES))('parity of rows in %s', (kind) => {
 
   it('finds nothing while a stream is running', async () => {
     const random = seededRandom(SEED * 100 + 5)
-    const logs = Array.from({ length: 2 }, () => drawStrictLog(random, 400))
+    const logs = Array.from({ length: 2 }, () => drawStrictLog(random, 400, random.below(50)))
     const dir = await mirrored(logs)
     const store = STORES[kind]!()
     const namespace = `${NAMESPACE}${names++}`
@@ -289,7 +252,7 @@ describe.each(Object.keys(STORES))('parity of rows in %s', (kind) => {
 
   it('holds a row that is ahead of its marker against the log up to where the row is, or says that the mirror is behind', async () => {
     const random = seededRandom(SEED * 100 + 8)
-    const logs = [drawStrictLog(random, 300)]
+    const logs = [drawStrictLog(random, 300, random.below(50))]
     const half = [logs[0]!.slice(0, 150)]
     const store = STORES[kind]!()
     const namespace = `${NAMESPACE}${names++}`

@@ -11,9 +11,8 @@ import { checkMirror } from '../../src/source/mirror-check.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import { codeOf } from '../source/support.ts'
-import { seededRandom } from '../support/random.ts'
 import { BASE_MS, drawSpends, HOUR_MS, runBackfill, spendView } from './backfill-scene.ts'
-import { makeFolder, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import { makeFolder, mirrorLogs } from './mirror-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const at = (text: string) => Date.parse(text)
@@ -123,12 +122,7 @@ describe('files of a mirror', () => {
         value: Buffer.from(JSON.stringify(spend)),
       }),
     )
-    const group = new ScriptedGroup('payments', [log], seededRandom(SEED))
-    const { consumer, mirror } = startMirror(group, { dir, plans: [plan] })
-    await mirror.start()
-    await group.assign(0, consumer)
-    while (await consumer.deliver(0, 75)) {}
-    await mirror.stop()
+    await mirrorLogs(dir, [plan], 'payments', [log])
     paths = (await checkMirror(dir, 'payments', 0)).map((file) => file.path)
     expect(paths.length).toBeGreaterThan(5)
   })

@@ -17,7 +17,7 @@ import { eachSeed } from '../fuzz/effort.ts'
 import { FaultyStore } from '../laws/faulty-store.ts'
 import { START_MS, storedRows } from '../stream/payments.ts'
 import { seededRandom } from '../support/random.ts'
-import { drawStrictLog, makeFolder, ScriptedConsumer, ScriptedGroup, startMirror, strictView } from './mirror-scene.ts'
+import { drawStrictLog, makeFolder, mirrorLogs, ScriptedConsumer, ScriptedGroup, strictView } from './mirror-scene.ts'
 
 const FILE = 'test/offline/rebuild.test.ts'
 const NAMESPACE = 'rebuilt'
@@ -54,19 +54,7 @@ describe('a rebuild from a mirror', () => {
     return reports
   }
 
-  async function mirrored(logs: readonly StreamMessage[][]): Promise<string> {
-    const dir = makeFolder()
-    const random = seededRandom(1)
-    const group = new ScriptedGroup('payments', logs, random)
-    const { consumer, mirror } = startMirror(group, { dir, plans, clock })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, random.between(1, 90))) {}
-    }
-    await mirror.stop()
-    return dir
-  }
+  const mirrored = (logs: readonly StreamMessage[][]) => mirrorLogs(makeFolder(), plans, 'payments', logs)
 
   /** `batches`: is told to stop behind so many. */
   async function rebuildOnce(

@@ -21,7 +21,7 @@ import { eachSeed } from '../fuzz/effort.ts'
 import { FaultyStore } from '../laws/faulty-store.ts'
 import { NAMESPACE, START_MS, storedRows } from '../stream/payments.ts'
 import { type Random, seededRandom } from '../support/random.ts'
-import { drawStrictLog, makeFolder, ScriptedConsumer, ScriptedGroup, startMirror, strictView } from './mirror-scene.ts'
+import { drawStrictLog, makeFolder, mirrorLogs, ScriptedConsumer, ScriptedGroup, strictView } from './mirror-scene.ts'
 
 const FILE = 'test/offline/replay.test.ts'
 const clock = () => START_MS * 2
@@ -62,19 +62,7 @@ describe('a replay from the middle of a log', () => {
     plan = await strictView('strict')
   })
 
-  async function mirrored(logs: readonly Log[]): Promise<string> {
-    const dir = makeFolder()
-    const random = seededRandom(1)
-    const group = new ScriptedGroup(TOPIC, logs as StreamMessage[][], random)
-    const { consumer, mirror } = startMirror(group, { dir, plans: [plan], clock })
-    await mirror.start()
-    for (const partition of logs.keys()) {
-      await group.assign(partition, consumer)
-      while (await consumer.deliver(partition, random.between(1, 90))) {}
-    }
-    await mirror.stop()
-    return dir
-  }
+  const mirrored = (logs: readonly Log[]) => mirrorLogs(makeFolder(), [plan], TOPIC, logs)
 
   /** A worker of a group of its own over the logs. */
   async function worker(store: Store, logs: readonly Log[], random: Random, generation?: number) {

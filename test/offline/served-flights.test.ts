@@ -16,7 +16,8 @@ import { createMemoryStore } from '../../src/store/memory.ts'
 import { cli, makeFolder } from '../cli/harness.ts'
 import { duckRows } from '../source/support.ts'
 import { seededRandom } from '../support/random.ts'
-import { mirrorLogs, serveLive } from './served-scene.ts'
+import { mirrorLogs } from './mirror-scene.ts'
+import { serveLive } from './served-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const HOUR_MS = 3_600_000
@@ -90,7 +91,7 @@ beforeAll(async () => {
       await reader.getFeatures({ features: ['departures', 'routes'], entities, asOfs }, { requestId: `r${asked++}` })
     },
   })
-  await mirrorLogs(mirror, plans, 'flights', logs, LIMITS)
+  await mirrorLogs(mirror, plans, 'flights', logs, { limits: LIMITS, atOnce: 2_000 })
 }, 120_000)
 
 function departureOf({ value }: StreamMessage): Departure {
@@ -165,7 +166,10 @@ describe('departures', () => {
     const log = logs[partition]!
     const moved = { ...departureOf(log[at]!), date: row.asOfMs }
     const other = log.with(at, { ...log[at]!, value: Buffer.from(JSON.stringify(moved)) })
-    const dir = await mirrorLogs(join(folder, 'moved'), plans, 'flights', logs.with(partition, other), LIMITS)
+    const dir = await mirrorLogs(join(folder, 'moved'), plans, 'flights', logs.with(partition, other), {
+      limits: LIMITS,
+      atOnce: 2_000,
+    })
     const { code, told } = await parity('departures', dir)
     expect(code).toBe(1)
     expect(told.mismatched).toBeGreaterThan(0)

@@ -10,8 +10,8 @@ import type { ServedRow } from '../../src/serve/served.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
 import { type Random, seededRandom } from '../support/random.ts'
-import { drawLog } from './mirror-scene.ts'
-import { mirrorLogs, serveLive } from './served-scene.ts'
+import { drawLog, mirrorLogs } from './mirror-scene.ts'
+import { serveLive } from './served-scene.ts'
 
 const HOUR_MS = 3_600_000
 export const definition = (windows: string) => `namespace: shop

@@ -13,8 +13,8 @@ import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import type { Store } from '../../src/store/port.ts'
 import { StreamJob } from '../../src/stream/job.ts'
-import { type Random, seededRandom } from '../support/random.ts'
-import { ScriptedConsumer, ScriptedGroup, startMirror } from './mirror-scene.ts'
+import type { Random } from '../support/random.ts'
+import { ScriptedConsumer, ScriptedGroup } from './mirror-scene.ts'
 
 export interface LiveOptions {
   readonly plans: readonly Plan[]
@@ -104,23 +104,4 @@ export function openServedLog(directory: string, clock: () => number): ServedLog
       throw cause
     },
   })
-}
-
-export async function mirrorLogs(
-  dir: string,
-  plans: readonly Plan[],
-  topic: string,
-  logs: readonly StreamMessage[][],
-  limits?: Parameters<typeof startMirror>[1]['limits'],
-): Promise<string> {
-  const group = new ScriptedGroup(topic, logs, seededRandom(1))
-  const clock = () => Number(logs[0]!.at(-1)!.timestamp)
-  const { consumer, mirror } = startMirror(group, { dir, plans, clock, ...(limits && { limits }) })
-  await mirror.start()
-  for (const partition of logs.keys()) {
-    await group.assign(partition, consumer)
-    while (await consumer.deliver(partition, 2_000)) {}
-  }
-  await mirror.stop()
-  return dir
 }

@@ -21,8 +21,8 @@ import { createLmdbStore } from '../../src/store/lmdb.ts'
 import { cli, errorOf, makeFolder, writeIn } from '../cli/harness.ts'
 import { duckRows } from '../source/support.ts'
 import { START_MS } from '../stream/payments.ts'
+import { mirrorLogs } from './mirror-scene.ts'
 import { compiled, definition, servedPayments } from './served-payments.ts'
-import { mirrorLogs } from './served-scene.ts'
 
 const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const HOUR_MS = 3_600_000
