@@ -6,14 +6,13 @@ import { compareServed, type ServedDifference, type ServedParityReport } from '.
 import { type Call, EXIT_FAILURE, EXIT_OK, type Flags } from './command.ts'
 import { everyMsOf, runAsCanary } from './parity-canary.ts'
 import { flagsAgain, openHistory, readParityFlags } from './parity-flags.ts'
-import { Progress } from './progress.ts'
+import { stoppable } from './stoppable.ts'
 import { formatCount, renderTable } from './table.ts'
-import { SIGNAL_CODES, type Signal } from './terminal.ts'
 import { readTopics } from './topics.ts'
 import { filesOf } from './training-served.ts'
 
 export async function runServedParity(call: Call, plan: Plan, plans: readonly Plan[]): Promise<number> {
-  const { flags, settings, terminal, printer } = call
+  const { flags, settings, printer } = call
   refuse(flags)
   const { dir, key, sample, limit } = readParityFlags(flags, plan)
   const servedLog = flags.servedLog as string
@@ -57,27 +56,15 @@ export async function runServedParity(call: Call, plan: Plan, plans: readonly Pl
       return { ...report, extra: 0, commands: differences.map(again) }
     })
   }
-  const progress = new Progress({ label: 'parity', unit: 'answers', stream: terminal.stderr, clock: terminal.clock })
-  const abort = new AbortController()
-  let stoppedBy: Signal | undefined
-  terminal.onSignal((signal) => {
-    stoppedBy = signal
-    abort.abort()
-  })
-  try {
-    const { report, differences } = await compare(0, abort.signal, (done) => progress.update({ done }))
+  const about = { label: 'parity', unit: 'answers', stopped: 'Stopped before all was compared.' }
+  return stoppable(call, about, async (progress, signal) => {
+    const { report, differences } = await compare(0, signal, (done) => progress.update({ done }))
     progress.stop()
     const isOne = requestId !== undefined || key !== undefined
     summarise(call, report, differences, { isOne, again })
     if (report.compared === 0) printer.warn('nothing was compared')
     return report.compared > 0 && report.mismatched + report.missing === 0 ? EXIT_OK : EXIT_FAILURE
-  } catch (error) {
-    if (stoppedBy === undefined) throw error
-    printer.note('Stopped before all was compared.')
-    return SIGNAL_CODES[stoppedBy]
-  } finally {
-    progress.stop()
-  }
+  })
 }
 
 /** Throws USAGE. */

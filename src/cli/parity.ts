@@ -12,11 +12,10 @@ import { everyMsOf, runAsCanary } from './parity-canary.ts'
 import { flagsAgain, openHistory, readParityFlags } from './parity-flags.ts'
 import { runServedParity } from './parity-served.ts'
 import type { Printer } from './printer.ts'
-import { Progress } from './progress.ts'
 import { readWhole, settingError } from './settings.ts'
+import { stoppable } from './stoppable.ts'
 import { openStore } from './stores.ts'
 import { formatCount, renderTable } from './table.ts'
-import { SIGNAL_CODES, type Signal } from './terminal.ts'
 import { readTopics } from './topics.ts'
 import { loadViews } from './views.ts'
 
@@ -112,18 +111,12 @@ async function run(call: Call): Promise<number> {
       await store.close()
     }
   }
-  const progress = new Progress({ label: 'parity', unit: 'records', stream: terminal.stderr, clock: terminal.clock })
-  const abort = new AbortController()
-  let stoppedBy: Signal | undefined
-  terminal.onSignal((signal) => {
-    stoppedBy = signal
-    abort.abort()
-  })
-  try {
+  const about = { label: 'parity', unit: 'records', stopped: 'Stopped before all was compared.' }
+  return stoppable(call, about, async (progress, signal) => {
     const report = await compareWithMirror({
       ...options,
       onProgress: ({ recordsDone, recordsTotal }) => progress.update({ done: recordsDone, total: recordsTotal }),
-      signal: abort.signal,
+      signal,
     })
     progress.stop()
     summarise(report, { plan, limit, isOne: key !== undefined, again, printer })
@@ -131,14 +124,7 @@ async function run(call: Call): Promise<number> {
     if (report.compared === 0) printer.warn('nothing was compared')
     const isEqual = report.compared > 0 && report.mismatched + report.missing + report.extra === 0
     return isEqual ? EXIT_OK : EXIT_FAILURE
-  } catch (error) {
-    if (stoppedBy === undefined) throw error
-    printer.note('Stopped before all was compared.')
-    return SIGNAL_CODES[stoppedBy]
-  } finally {
-    progress.stop()
-    await store.close()
-  }
+  }).finally(() => store.close())
 }
 
 /** Throws USAGE. */

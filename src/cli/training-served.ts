@@ -10,11 +10,10 @@ import { type ServedTrainingOptions, type ServedTrainingReport, servedTrainingSe
 import type { Source } from '../source/port.ts'
 import { type Call, EXIT_OK, type Flags, type Option } from './command.ts'
 import type { Printer } from './printer.ts'
-import { Progress } from './progress.ts'
 import { readDuration, type Settings, settingError } from './settings.ts'
+import { stoppable } from './stoppable.ts'
 import { openStore } from './stores.ts'
 import { formatCount } from './table.ts'
-import { SIGNAL_CODES, type Signal } from './terminal.ts'
 import { readTopics } from './topics.ts'
 
 export const SERVED_OPTIONS: readonly Option[] = [
@@ -29,6 +28,9 @@ export const SERVED_OPTIONS: readonly Option[] = [
   { flags: '--ledger', about: "as served: rows that are in no log by the store's flush ledgers (a model)" },
   { flags: '--serving-delay <duration>', about: "with --ledger: requests come so long after a row's instant (0s)" },
 ]
+
+/** How either mode shows that it is at work. */
+export const BUILDING = { label: 'training set', unit: 'rows', stopped: 'Stopped: nothing was written.' }
 
 /** Of the other mode: they would silently do nothing. */
 const HAPPENED_ONLY = ['events', 'memory', 'temp', 'complete-since', 'sample', 'seed'] as const
@@ -63,25 +65,19 @@ export interface ServedCall {
   readonly metadata: Readonly<Record<string, string>>
 }
 
-export async function runServed({ flags, settings, terminal, printer }: Call, call: ServedCall): Promise<number> {
-  const { out, namespace, plans, views, spine } = call
+export async function runServed(call: Call, asked: ServedCall): Promise<number> {
+  const { flags, settings, terminal, printer } = call
+  const { out, namespace, plans, views, spine } = asked
   const fromLog = flags.fromLog === true
   const servedLog = flags.servedLog as string | undefined
   const mirror = (flags.mirror as string | undefined) ?? (fromLog && flags.ledger !== true ? undefined : 'mirror')
   const servingDelayMs = readDelay(flags)
-  const progress = new Progress({ label: 'training set', unit: 'rows', stream: terminal.stderr, clock: terminal.clock })
-  const abort = new AbortController()
-  let stoppedBy: Signal | undefined
-  terminal.onSignal((signal) => {
-    stoppedBy = signal
-    abort.abort()
-  })
   // A ledger needs the store; who was forgotten is asked where there is one.
   const opened =
     flags.ledger === true || isStoreThere(settings) ? await openStore(settings, { readOnly: true, plans }) : undefined
   const seat = opened && { store: opened.store, namespace }
   const startMs = terminal.clock()
-  try {
+  return stoppable(call, BUILDING, async (progress, signal) => {
     const options: ServedTrainingOptions = {
       spine,
       views,
@@ -91,15 +87,15 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
       ...(servedLog === undefined ? {} : { servedLog }),
       ...(mirror === undefined ? {} : { mirror }),
       topics: readTopics(flags, plans),
-      history: Object.fromEntries(Object.entries(call.history).map(([kind, source]) => [kind, filesOf(source)])),
+      history: Object.fromEntries(Object.entries(asked.history).map(([kind, source]) => [kind, filesOf(source)])),
       ...(seat && { forgotten: seat, ...(flags.ledger === true && { ledger: seat }) }),
       clock: terminal.clock,
-      signal: abort.signal,
+      signal,
       onProgress: ({ step, done, total }) => progress.update({ done, total, note: NOTES[step] }),
     }
     const training = servedTrainingSet(options)
     const metadata = {
-      ...call.metadata,
+      ...asked.metadata,
       'tilefold.mode': 'as_served',
       'tilefold.values': fromLog ? 'log' : 'mirror',
       ...(flags.ledger === true && { 'tilefold.serving_delay_ms': String(servingDelayMs) }),
@@ -109,14 +105,7 @@ export async function runServed({ flags, settings, terminal, printer }: Call, ca
     const seconds = Math.max(0.001, (terminal.clock() - startMs) / 1000)
     summarise(training.report, { out, bytes, seconds, printer })
     return EXIT_OK
-  } catch (error) {
-    if (stoppedBy === undefined) throw error
-    printer.note('Stopped: nothing was written.')
-    return SIGNAL_CODES[stoppedBy]
-  } finally {
-    progress.stop()
-    await opened?.store.close()
-  }
+  }).finally(() => opened?.store.close())
 }
 
 /** Redis's address, or a directory that somebody has made. */

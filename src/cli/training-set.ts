@@ -18,12 +18,11 @@ import { type Call, type Command, EXIT_FAILURE, EXIT_OK, type Flags } from './co
 import { FORMAT_OPTION, findEventFiles, inputsOf, openEventFiles, planName } from './event-files.ts'
 import { ANY_TIMES_OPTION, checkEventFiles, checkSpineTimes } from './preflight.ts'
 import type { Printer } from './printer.ts'
-import { Progress } from './progress.ts'
 import { Rejects } from './rejects.ts'
 import { readBytes, settingError } from './settings.ts'
+import { stoppable } from './stoppable.ts'
 import { formatCount } from './table.ts'
-import { SIGNAL_CODES, type Signal } from './terminal.ts'
-import { checkMode, runServed, SERVED_OPTIONS } from './training-served.ts'
+import { BUILDING, checkMode, runServed, SERVED_OPTIONS } from './training-served.ts'
 import { loadViews } from './views.ts'
 
 export const trainingSetCommand: Command = {
@@ -110,28 +109,21 @@ async function run(call: Call): Promise<number> {
     const history = await openEvents(listOf(flags, 'history'), flags, views, rejects, planName)
     return runServed(call, { out, namespace, plans, views, spine, history, metadata })
   }
-  const progress = new Progress({ label: 'training set', unit: 'rows', stream: terminal.stderr, clock: terminal.clock })
-  const rejects = new Rejects((line) => progress.log(line))
-  const abort = new AbortController()
-  let stoppedBy: Signal | undefined
-  terminal.onSignal((signal) => {
-    stoppedBy = signal
-    abort.abort()
-  })
-  const options: TrainingOptions = {
-    spine,
-    time: flags.time as string | undefined,
-    views,
-    events: await openEvents(listOf(flags, 'events', true), flags, views, rejects),
-    clock: terminal.clock,
-    memoryBytes: readMemory(flags.memory as string | undefined),
-    tempFolder: flags.temp as string | undefined,
-    completeSinceMs: readInstant(flags, 'complete-since'),
-    signal: abort.signal,
-    onProgress: ({ step, done, total }) => progress.update({ done, total, note: NOTES[step] }),
-  }
-  const startMs = terminal.clock()
-  try {
+  return stoppable(call, BUILDING, async (progress, signal) => {
+    const rejects = new Rejects((line) => progress.log(line))
+    const options: TrainingOptions = {
+      spine,
+      time: flags.time as string | undefined,
+      views,
+      events: await openEvents(listOf(flags, 'events', true), flags, views, rejects),
+      clock: terminal.clock,
+      memoryBytes: readMemory(flags.memory as string | undefined),
+      tempFolder: flags.temp as string | undefined,
+      completeSinceMs: readInstant(flags, 'complete-since'),
+      signal,
+      onProgress: ({ step, done, total }) => progress.update({ done, total, note: NOTES[step] }),
+    }
+    const startMs = terminal.clock()
     const training = trainingSet(options)
     if (flags.anyTimes !== true) await checkSpineTimes(spine, options.time ?? SPINE_TIME)
     const bytes = await writeTrainingSet(out, training.read(), metadata)
@@ -141,13 +133,7 @@ async function run(call: Call): Promise<number> {
     const seconds = Math.max(0.001, (terminal.clock() - startMs) / 1000)
     summarise({ report: training.report, leakage, out, bytes, seconds, printer })
     return leakage?.views.some(({ leaks }) => leaks.length > 0) ? EXIT_FAILURE : EXIT_OK
-  } catch (error) {
-    if (stoppedBy === undefined) throw error
-    printer.note('Stopped: nothing was written.')
-    return SIGNAL_CODES[stoppedBy]
-  } finally {
-    progress.stop()
-  }
+  })
 }
 
 const NOTES = { keys: 'reading the spine', events: 'events', rows: 'writing rows' } as const
