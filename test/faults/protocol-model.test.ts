@@ -4,8 +4,8 @@ import { ALL_RULES, playHistory, type Rules, type Weather, ZOMBIE_WEATHER } from
 
 /** Histories per kind of weather; TILEFOLD_FUZZ=10 plays ten times as many and prints how often each rule shows. */
 const FUZZ = Number(process.env.TILEFOLD_FUZZ ?? 0)
-const MODEL_SEEDS = 10_000 * Math.max(1, FUZZ)
-const LANE_SEEDS = 1_000 * Math.max(1, FUZZ)
+const MODEL_SEEDS = 5_000 * Math.max(1, FUZZ)
+const LANE_SEEDS = 500 * Math.max(1, FUZZ)
 const TIMEOUT_MS = 120_000 * Math.max(1, FUZZ)
 
 const WEATHERS: [string, Partial<Weather>][] = [

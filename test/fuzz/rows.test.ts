@@ -263,7 +263,7 @@ describe.each(CORE_BUILDS)('the %s core, given a row that lies', (build) => {
       ]
       let refused = 0
       let accepted = 0
-      const lies = await eachSeed(FILE, 0, 4_000, (seed) => {
+      const lies = await eachSeed(FILE, 0, 2_500, (seed) => {
         const draw = seededRandom(seed)
         const readers = draw.pick(all)
         const row = lie(draw, readers.plan, readers.good)

@@ -34,7 +34,7 @@ describe.each(CORE_BUILDS)('the walk over the %s core', (build) => {
       const reports: LawReport[] = []
       // Small writes, so that a flush has many calls to die in.
       const makeStore = (random: Random) => createMemoryStore({ writeBytesMax: random.pick([200, 4_096, 65_536]) })
-      const seeds = await eachSeed(FILE, build !== 'debug' ? 0 : 1_000_000, 40, async (seed) => {
+      const seeds = await eachSeed(FILE, build !== 'debug' ? 0 : 1_000_000, 25, async (seed) => {
         reports.push(await check(seed, makeStore))
       })
       // Something was compared: the plain script and five laws for each seed at least.

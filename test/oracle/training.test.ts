@@ -6,6 +6,7 @@ import type { Plan } from '../../src/model/plan.ts'
 import { trainingSet } from '../../src/offline/training.ts'
 import { checkLeakage } from '../../src/offline/training-leakage.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
+import { effort } from '../fuzz/effort.ts'
 import { ingestSubjects } from '../laws/ingest-subject.ts'
 import { toBatches } from '../support/batches.ts'
 import { type Case, drawCase, instantsOf, keysOf } from '../support/cases.ts'
@@ -13,7 +14,8 @@ import { type Random, seededRandom } from '../support/random.ts'
 import { type SpineRow, sourceOf, spineOf, valuesOf } from '../support/training.ts'
 import { type NaiveEvent, naiveAccept, naiveFeatures, timeOf } from './naive.ts'
 
-const SEEDS = 80
+/** Cases; TILEFOLD_FUZZ=10 draws ten times as many. */
+const SEEDS = Math.round(50 * effort())
 const first = Number(process.env.SEED ?? 1)
 let rowsCompared = 0
 let spilled = 0
@@ -82,7 +84,7 @@ describe('a training set', () => {
   })
 
   it('holds it over thousands of events of few entities, too', async () => {
-    for (let seed = first; seed < first + 3; seed++) {
+    for (let seed = first; seed < first + 2 * effort(); seed++) {
       const drawn = draw(seed, 3000)
       const actual = await valuesOf(trainingSet(options(drawn)).read(), drawn.plan)
       for (const [i, row] of drawn.rows.entries()) {
