@@ -70,6 +70,13 @@ export function setAccepted(count: i32): void {
   acceptedCount = count
 }
 
+/** Is the log an internal topic, whose rows a router has judged? */
+let isJudged = false
+
+export function takeJudged(): void {
+  isJudged = true
+}
+
 /** Horizon of the dedupe set. */
 export function horizonMs(): i64 {
   return dedupeWithinMs < 0 ? i64.MAX_VALUE : lateClockMs - dedupeWithinMs
@@ -85,6 +92,10 @@ export function accept(n: i32, first: f64, positions: usize, recordTimes: usize,
   verdictsAt = scratch(n as usize)
   acceptedAt = scratch((n as usize) << 2)
   acceptedCount = 0
+  if (isJudged) {
+    acceptJudged(n, positions)
+    return
+  }
   const plain = recordTimes == 0 && positions == 0 && first > logPosition ? acceptPlain(n, first, notAfterMs) : 0
   let clock = lateClockMs
   let position = logPosition
@@ -150,6 +161,27 @@ function acceptPlain(n: i32, first: f64, notAfterMs: i64): i32 {
   lateClockMs = clock
   if (row > 0) logPosition = first + ((row - 1) as f64)
   return row
+}
+
+/**
+ * Rows that were judged where they came from. Those of one record share its position, and a batch has whole records, so what was
+ * seen before the batch decides; the clock comes from the router (`setClock`).
+ */
+function acceptJudged(n: i32, positions: usize): void {
+  const times = register(timeRegister)
+  const seen = logPosition
+  for (let row = 0; row < n; row++) {
+    const at = load<f64>(positions + ((row as usize) << 3))
+    const time = load<i64>(times.data + ((row as usize) << 3))
+    let verdict = VERDICT_APPLIED
+    if (at <= seen) verdict = VERDICT_REDELIVERED
+    else if (!hasKey(row)) verdict = VERDICT_REJECTED_KEY
+    else if (!isPresent(times, row) || time < 0 || time >= TIME_LIMIT) verdict = VERDICT_REJECTED_TIME
+    else store<u32>(acceptedAt + ((acceptedCount++ as usize) << 2), row as u32)
+    store<u8>(verdictsAt + (row as usize), verdict as u8)
+    const counter = counters + ((verdict as usize) << 3)
+    store<u64>(counter, load<u64>(counter) + 1)
+  }
 }
 
 function passes(row: i32): bool {

@@ -9,14 +9,24 @@ import { ABI_VERSION, TYPE_F64, VERDICT_ELSEWHERE } from './layout'
 import { allocate, arenaBytes, release, resetScratch, trapCode, trapLine } from './arena'
 import { register } from './columns'
 import { column, columnCount, laneCount, readPlan } from './plan'
-import { clearCounters, counters, horizonMs, lateClockMs, logPosition, setClock, verdictsAt } from './accept'
+import {
+  acceptedAt,
+  clearCounters,
+  counters,
+  horizonMs,
+  lateClockMs,
+  logPosition,
+  setClock,
+  takeJudged,
+  verdictsAt,
+} from './accept'
 import { admitEntities, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
 import { KeyTable, clearTable, intern, internOne, keyRecord, laneHash, reserve } from './keys'
 import { clearEvents, eventBytesInUse } from './events'
 import { drawLine, endErasing, erase } from './forget'
 import { slotsEnd } from './slots'
 import { IDS_FOLLOWED, idBytes, readIds, writeIds } from './dedupe'
-import { advance as advanceWatermark, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
+import { advance as advanceWatermark, entitiesAt, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
 import { advanceRow, flushRow } from './flush'
 import { clearDelta, dirtyAtPlace, sortDelta } from './flush/delta'
 import { clearOut, outAt, outEnd, reserveOut } from './flush/output'
@@ -99,6 +109,26 @@ export function prepareBatch(
 /** Folds what `prepareBatch` accepted; the head's frontier stays behind `wallMs`. */
 export function foldBatch(wallMs: f64, replaying: i32): void {
   fold(wallMs as i64, replaying != 0)
+}
+
+/** From now on batches are of an internal topic: a router has judged their rows, whose positions are their records'. */
+export function takeJudgedRows(): void {
+  takeJudged()
+}
+
+/** What a record of an internal topic says: the clock of those that feed it, and its position. */
+export function judged(clockMs: f64, recordPosition: f64): void {
+  setClock(max(lateClockMs, clockMs as i64), max(logPosition, recordPosition))
+}
+
+/** Numbers (u32) of the rows that the last prepared batch has left, */
+export function acceptedRows(): usize {
+  return acceptedAt
+}
+
+/** and of their entities. */
+export function acceptedEntities(): usize {
+  return entitiesAt
 }
 
 /** One byte per row of the last prepared batch. */

@@ -110,6 +110,7 @@ async function runAll(
       pool,
       decoder: createJsonDecoder,
       deadLetters: undefined,
+      isRouted: false,
       keyed: false,
       maxDeadRatio: 0,
       flushMinMs: flushMs,

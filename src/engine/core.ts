@@ -58,6 +58,9 @@ export class Core {
   readonly #module: CoreModule
   readonly #program: Uint8Array
   readonly #takes: Shares['takes']
+  readonly #isJudged: boolean
+  /** Of an internal topic: what its checkpoints carry along for the host. */
+  note = ''
   #exports: CoreExports
   readonly #notAfterMs: number
   #accepted = 0
@@ -69,6 +72,7 @@ export class Core {
     this.#module = module
     this.#program = stateProgram(state, shares)
     this.#takes = shares.takes
+    this.#isJudged = shares.isJudged ?? false
     this.#notAfterMs = notAfterMs
     this.#exports = module.instantiate()
     this.#configure()
@@ -81,6 +85,7 @@ export class Core {
       new Uint8Array(core.memory.buffer).set(this.#program, at)
       core.configure(at)
       if (this.#takes) this.#takeTimes(core, this.#takes)
+      if (this.#isJudged) core.takeJudgedRows()
     })
   }
 
@@ -117,6 +122,18 @@ export class Core {
       )
       return this.#accepted
     })
+  }
+
+  /** Of an internal topic, behind `prepare`: the clock of those that feed it, and the position of the last record, be it without rows. */
+  judged(clockMs: number, position: number): void {
+    this.#exports.judged(clockMs, position)
+  }
+
+  /** The prepared batch's accepted rows, and their entities; good until the next call. */
+  accepted(): { readonly rows: Uint32Array; readonly entities: Uint32Array } {
+    const { buffer } = this.#exports.memory
+    const rows = new Uint32Array(buffer, this.#exports.acceptedRows() >>> 0, this.#accepted)
+    return { rows, entities: new Uint32Array(buffer, this.#exports.acceptedEntities() >>> 0, this.#accepted) }
   }
 
   /** Folds the prepared batch. `wallMs` holds back the head's frontier; Infinity for history. */
@@ -393,12 +410,19 @@ export class Core {
     return this.#run('write a checkpoint', (core) => {
       const bytes = core.writeCheckpoint()
       const at = core.outputAddress() >>> 0
-      return new Uint8Array(core.memory.buffer).slice(at, at + bytes)
+      const checkpoint = new Uint8Array(core.memory.buffer).slice(at, at + bytes)
+      return this.#isJudged ? withNote(checkpoint, this.note) : checkpoint
     })
   }
 
   /** Takes up a checkpoint. Throws CHECKPOINT_MISSING when its bytes do not hold together. */
-  readCheckpoint(bytes: Uint8Array): void {
+  readCheckpoint(checkpoint: Uint8Array): void {
+    let bytes = checkpoint
+    if (this.#isJudged) {
+      const split = splitNote(checkpoint)
+      bytes = split.bytes
+      this.note = split.note
+    }
     const error = this.#run('read a checkpoint', (core) => {
       const at = core.reserveInput(bytes.length, 0) >>> 0
       new Uint8Array(core.memory.buffer).set(bytes, at)
@@ -407,5 +431,24 @@ export class Core {
     if (error !== 0) {
       throw new TilefoldError('CHECKPOINT_MISSING', `cannot resume: the checkpoint of ${bytes.length} bytes is damaged`)
     }
+  }
+}
+
+/** A checkpoint, the note, and how long the note is (u32). */
+function withNote(checkpoint: Uint8Array, note: string): Uint8Array {
+  const text = Buffer.from(note)
+  const length = Buffer.alloc(4)
+  length.writeUInt32LE(text.length)
+  return Buffer.concat([checkpoint, text, length])
+}
+
+/** What is damaged comes out damaged: the core looks at it. */
+function splitNote(all: Uint8Array): { readonly bytes: Uint8Array; readonly note: string } {
+  const bytes = Buffer.from(all.buffer, all.byteOffset, all.length)
+  const end = bytes.length - 4
+  const length = end < 0 ? 0 : Math.min(bytes.readUInt32LE(end), end)
+  return {
+    bytes: bytes.subarray(0, Math.max(end - length, 0)),
+    note: bytes.toString('utf8', Math.max(end - length, 0), Math.max(end, 0)),
   }
 }

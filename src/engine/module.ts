@@ -26,6 +26,10 @@ export interface CoreExports {
     notAfterMs: number,
   ): number
   foldBatch(wallMs: number, replaying: number): void
+  takeJudgedRows(): void
+  judged(clockMs: number, recordPosition: number): void
+  acceptedRows(): number
+  acceptedEntities(): number
   verdicts(): number
   counterTable(): number
   foldNumbered(entities: number, times: number, values: number, n: number): void

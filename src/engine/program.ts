@@ -46,6 +46,8 @@ export interface Shares {
   readonly layoutVersion: number
   /** Only events of these times; of all times unless told. */
   readonly takes?: TakenTimes | undefined
+  /** Batches are of an internal topic, whose router has judged their rows. */
+  readonly isJudged?: boolean
 }
 
 const POLICIES = { accept: POLICY_ACCEPT, side_output: POLICY_SIDE_OUTPUT, drop: POLICY_DROP }

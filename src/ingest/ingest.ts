@@ -34,6 +34,7 @@ import { type FlushTally, flushLanes } from './flush.ts'
 import { KeptRows } from './kept-rows.ts'
 import { LaneOwner } from './lane.ts'
 import type { Pace } from './pace.ts'
+import { RoutedSources } from './routed-sources.ts'
 import { type SideRecord, sideRecords } from './side.ts'
 
 /** Plain data, so that it can be posted to a worker. */
@@ -67,6 +68,8 @@ export interface IngestSpec {
   readonly isEcho?: true
   /** Keep a flush ledger for so long; none unless told. */
   readonly ledgerMs?: number
+  /** The log is an internal topic: a router has judged its rows. */
+  readonly isRouted?: boolean
   /** Readers look for an entity where these partition counts put it, so no other entity may be in this partition. */
   readonly keyedBy?: { readonly topic: string; readonly partition: number; readonly counts: readonly number[] }
 }
@@ -107,6 +110,7 @@ export class Ingest {
   readonly #written: FlushTally = { rows: 0, bytes: 0 }
   readonly #erasures: Erasures
   readonly #kept: KeptRows
+  readonly #sources: RoutedSources | undefined
   #failed: TilefoldError | undefined
   #last: Promise<unknown> = Promise.resolve()
 
@@ -114,8 +118,8 @@ export class Ingest {
     this.spec = spec
     this.#options = options
     this.#owners = owners
-    const { lanes, shard, shards, completeSinceMs, layoutVersion, takes } = spec
-    const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion, takes }
+    const { lanes, shard, shards, completeSinceMs, layoutVersion, takes, isRouted } = spec
+    const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion, takes, isJudged: isRouted }
     this.#core = new Core(options.core, spec.state, shares, spec.notAfterMs)
     this.#kept = new KeptRows(spec.isHistory ? 0 : KEPT_BYTES_MAX)
     const all = [...owners.values()]
@@ -125,6 +129,7 @@ export class Ingest {
     const oldest = all.reduce((a, b) => (checkpointPosition(a) <= checkpointPosition(b) ? a : b))
     if (oldest.checkpoint) this.#core.readCheckpoint(join(oldest.checkpoint.segments))
     else this.#core.startAt(spec.start ?? 0, spec.startClockMs)
+    if (isRouted) this.#sources = new RoutedSources(spec.log, this.#core.note)
     this.#erasures = new Erasures(spec, options.store, this.#core, owners, (from) => this.#readApplied(from))
   }
 
@@ -198,11 +203,23 @@ export class Ingest {
     return this.#inTurn(async () => {
       const known = this.#core.entityCount
       const before = this.#core.position
-      this.#core.prepare(batch)
-      this.#checkPartition(known)
+      const { routed } = batch
+      if (this.#sources && routed) {
+        if (routed.position <= before) return
+        this.#sources.take(routed)
+        this.#core.note = this.#sources.note()
+      }
+      // A record without rows only tells the clock.
+      if (batch.length > 0 || !routed) this.#core.prepare(batch)
+      if (this.#sources && routed) this.#core.judged(this.#sources.clockMs, routed.position)
       if (this.#core.position > before) this.#lastHash = hash
+      if (batch.length === 0 && routed) {
+        this.#core.advance(this.#core.lateClockMs - this.spec.state.disorderMs, this.#wallMs())
+        return
+      }
+      this.#checkPartition(known)
       this.#reportSide(batch)
-      const replaying = firstPositionOf(batch) <= this.#replayUntil
+      const replaying = batch.length > 0 && firstPositionOf(batch) <= this.#replayUntil
       if (replaying) await this.#readApplied(known)
       this.#core.fold(this.#wallMs(), replaying)
       if (this.#core.deltaBytes > this.spec.deltaBytesMax) await this.#flush()

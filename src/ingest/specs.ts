@@ -12,6 +12,7 @@ export interface LiveShares {
   readonly deltaBytesMax: number
   readonly keyedBy?: IngestSpec['keyedBy']
   readonly ledgerMs?: number | undefined
+  readonly isRouted?: boolean
 }
 
 /** One spec per ingest; the log is in the layout (registry `openLog`). */
@@ -20,7 +21,7 @@ export function liveSpecs(
   plan: Plan,
   log: string,
   { layout, generation }: OpenGeneration,
-  { shards, deltaBytesMax, keyedBy, ledgerMs }: LiveShares,
+  { shards, deltaBytesMax, keyedBy, ledgerMs, isRouted }: LiveShares,
 ): IngestSpec[] {
   const { shards: laneCount, notAfterMs } = generation.logs.find((each) => each.name === log)!
   const lanes = Array.from({ length: laneCount }, (_, i) => liveLane(log, i))
@@ -42,6 +43,7 @@ export function liveSpecs(
     isHistory: false,
     takes: takenTimes(generation.covers, false),
     keyedBy,
+    ...(isRouted && { isRouted }),
     ...(start === undefined ? {} : { start }),
     ...(ledgerMs === undefined ? {} : { ledgerMs }),
   }))

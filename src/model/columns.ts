@@ -52,6 +52,24 @@ export interface ColumnBatch {
   readonly positions: number | Float64Array
   /** Record time per row in milliseconds where the log has one (Kafka); absent elsewhere. */
   readonly recordTimes?: Float64Array
+  /** Of an internal topic: what its router says of the rows, which it has judged. All of them share one position. */
+  readonly routed?: RoutedRange
+}
+
+/** A record of an internal topic stands for the records `[from, to)` of one source log: those of this lane are its rows. */
+export interface RoutedRange {
+  /** Position of the record itself. */
+  readonly position: number
+  readonly log: string
+  /** Where the record before it ended, of this log in this lane; -1 for the first. */
+  readonly from: number
+  readonly to: number
+  /** The source's late clock behind them. */
+  readonly clockMs: number
+  /** Nothing comes from there at the moment: nobody waits for its clock. */
+  readonly isIdle: boolean
+  /** Logs that are routed into the lane. */
+  readonly logs: number
 }
 
 /** The bytes that row `row` of a bitmap column holds. */

@@ -41,6 +41,10 @@ export const ERRORS = {
     status: 409,
     means: 'a topic is not keyed as it was declared: repartition it, or read every partition',
   },
+  ROUTE_BROKEN: {
+    status: 409,
+    means: 'a routed log and its internal topic no longer fit together: a record is missing or there twice',
+  },
   LOG_UNAVAILABLE: { status: 503, means: 'the log did not answer' },
   STORE_LOST: { status: 409, means: 'the log knows of a lane that the store has forgotten' },
   DEAD_LETTERS: { status: 422, means: 'too many records of a log cannot be read' },

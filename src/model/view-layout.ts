@@ -51,8 +51,18 @@ export interface GenerationLayout {
    * Absent: each log starts with what it holds when it is first opened.
    */
   readonly starts?: readonly LogStart[]
+  /** Its live events come by way of a router, which keys them by the view's entity; fixed before its first live event. */
+  readonly route?: RouteLayout
   /** Topics that their producers key by the view's entity: an entity is then in one of the topic's logs, not in all. */
   readonly topics?: readonly TopicLayout[]
+}
+
+export interface RouteLayout {
+  /** The topic that is routed, */
+  readonly source: string
+  /** into this one, whose partitions are the live lanes. */
+  readonly topic: string
+  readonly lanes: number
 }
 
 export interface LogStart {

@@ -149,6 +149,13 @@ export function openLog(seat: LayoutSeat, plan: Plan, request: LogRequest): Prom
     if (!layout) throw missing(plan)
     const generation = chosen(layout, plan, seat)
     if (generation.logs.some((log) => log.name === request.name)) return { layout, generation }
+    const { route } = generation
+    if (route && isLogOf(route.source, request.name)) {
+      throw new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot read log ${request.name} into view ${plan.view}: its generation ${generation.generation} takes topic ${route.source} by way of ${route.topic}; its events would count twice`,
+      )
+    }
     return put(layout, { ...generation, logs: [...generation.logs, request] })
   })
 }
@@ -165,6 +172,51 @@ export function openTopic(seat: LayoutSeat, plan: Plan, name: string, partitions
     const others = topics.filter((topic) => topic.name !== name)
     return put(layout, { ...generation, topics: [...others, { name, partitioner: 'murmur2', partitions: counts }] })
   })
+}
+
+/**
+ * The generation's live events come by way of a router from now on. The route that it has already stays as it is. Throws CONFIG_INVALID
+ * where live lanes read the topic itself, or another route is asked for.
+ */
+export function openRoute(
+  seat: LayoutSeat,
+  plan: Plan,
+  source: string,
+  lanes: number | undefined,
+): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (!layout) throw missing(plan)
+    const generation = chosen(layout, plan, seat)
+    const { route, logs } = generation
+    const refuse = (why: string) => {
+      return new TilefoldError(
+        'CONFIG_INVALID',
+        `cannot route topic ${source} for view ${plan.view}: its generation ${generation.generation} ${why}. Begin a generation of its own (tilefold generation begin)`,
+      )
+    }
+    if (route) {
+      if (route.source !== source) throw refuse(`takes topic ${route.source}`)
+      if (lanes !== undefined && route.lanes !== lanes) throw refuse(`has ${route.lanes} lanes; got ${lanes}`)
+      return { layout, generation }
+    }
+    const own = logs.find(({ name }) => isLogOf(source, name))
+    if (own) throw refuse(`already reads log ${own.name} itself`)
+    const topic = routedTopic(seat.namespace, plan, generation.generation)
+    return put(layout, { ...generation, route: { source, topic, lanes: lanes ?? ROUTED_LANES } })
+  })
+}
+
+/** Unless told: at least four for each master that a team begins with. */
+const ROUTED_LANES = 16
+
+/** Kafka takes letters, digits, dots, underscores and hyphens. */
+function routedTopic(namespace: string, { view, stateHash }: Plan, generation: number): string {
+  const legal = (name: string) => name.replace(/[^\w.-]/g, '_')
+  return `${legal(namespace)}.${legal(view)}.${stateHash}.${generation}`
+}
+
+function isLogOf(topic: string, log: string): boolean {
+  return log.startsWith(`${topic}.`) && /^\d+$/.test(log.slice(topic.length + 1))
 }
 
 // ---- one change ----------------------------------------------------------------------------------------------------

@@ -15,17 +15,20 @@ export interface ReadingGroup {
   readonly groupId: string
   readonly generation: number
   readonly plans: readonly Plan[]
+  /** By view: the internal topic that a router writes for it. */
+  readonly routes: ReadonlyMap<string, string>
 }
 
 /** The groups that the plans' views are read by: at the seat's generation, or each at the one that its readers see. */
 export async function readingGroups(seat: LayoutSeat, base: string, plans: readonly Plan[]): Promise<ReadingGroup[]> {
-  const groups = new Map<string, { generation: number; plans: Plan[] }>()
+  const groups = new Map<string, { generation: number; plans: Plan[]; routes: Map<string, string> }>()
   for (const plan of plans) {
-    const { generation } = (await openGeneration(seat, plan)).generation
+    const { generation, route } = (await openGeneration(seat, plan)).generation
     const groupId = groupOfGeneration(base, plan.stateHash, generation)
-    const group = groups.get(groupId) ?? { generation, plans: [] }
+    const group = groups.get(groupId) ?? { generation, plans: [] as Plan[], routes: new Map<string, string>() }
     groups.set(groupId, group)
     group.plans.push(plan)
+    if (route) group.routes.set(plan.view, route.topic)
   }
   return [...groups].map(([groupId, group]) => ({ groupId, ...group }))
 }

@@ -31,6 +31,8 @@ export interface StreamJobOptions {
   readonly plans: readonly Plan[]
   /** Topic of each kind of events, where it isn't named like it. */
   readonly topics?: ReadonlyMap<string, string>
+  /** By view: the internal topic that a router writes for it, instead of its source's. */
+  readonly routes?: ReadonlyMap<string, string>
   /** Topics whose producers choose the partition by the views' entity: readers then look into one partition, not all. */
   readonly keyed?: ReadonlySet<string>
   readonly consumer: StreamConsumer
@@ -68,7 +70,7 @@ export interface StreamReport {
   readonly code?: string
 }
 
-const TICK_MS = 3_000
+export const TICK_MS = 3_000
 /** Every lane of a history is looked at, so not at each tick. */
 const HISTORY_TICKS = 10
 const COMMIT_EVERY_MS = 1_000
@@ -78,7 +80,7 @@ const FENCED_DELAY_MS = 5_000
 const RETRY_DELAY_MS = 500
 const RETRY_DELAY_MAX_MS = 30_000
 /** What a delay varies by, so that processes that failed together don't come back together. */
-const JITTER = 0.3
+export const JITTER = 0.3
 
 export class StreamJob implements StreamHandler {
   readonly #options: StreamJobOptions
@@ -118,7 +120,8 @@ export class StreamJob implements StreamHandler {
       onSide: (records) => this.#putAside(records),
     })
     for (const plan of options.plans) {
-      const topic = options.topics?.get(plan.state.source) ?? plan.state.source
+      const { source } = plan.state
+      const topic = options.routes?.get(plan.view) ?? options.topics?.get(source) ?? source
       this.#plans.set(topic, [...(this.#plans.get(topic) ?? []), plan])
     }
   }
@@ -176,6 +179,7 @@ export class StreamJob implements StreamHandler {
           decoder,
           deadLetters,
           keyed: this.#options.keyed?.has(topic) ?? false,
+          isRouted: [...(this.#options.routes?.values() ?? [])].includes(topic),
           maxDeadRatio: this.#options.maxDeadRatio ?? 0.1,
           flushMinMs: this.#options.flushMinMs ?? 1,
           flushMaxMs: this.#options.flushMaxMs ?? 1000,
@@ -339,7 +343,7 @@ export class StreamJob implements StreamHandler {
 }
 
 /** Milliseconds until the partition is opened again; undefined: not before somebody has looked. */
-function restartDelayMs(code: string, failures: number): number | undefined {
+export function restartDelayMs(code: string, failures: number): number | undefined {
   if (code === 'FENCED') return FENCED_DELAY_MS
   if (code === 'REGRESSED') return failures === 0 ? 0 : RETRY_DELAY_MS
   if (RETRIED.has(code)) return Math.min(RETRY_DELAY_MS * 2 ** failures, RETRY_DELAY_MAX_MS)
@@ -355,11 +359,11 @@ const RETRIED: ReadonlySet<string> = new Set([
 ])
 
 /** Ours no longer: whoever has the lane now goes on from what is stored. */
-function isLoss(error: unknown): boolean {
+export function isLoss(error: unknown): boolean {
   return error instanceof TilefoldError && (error.code === 'FENCED' || error.code === 'REGRESSED')
 }
 
-function asError(error: unknown): TilefoldError {
+export function asError(error: unknown): TilefoldError {
   if (error instanceof TilefoldError) return error
   return new TilefoldError('CORE_TRAP', `cannot go on: ${(error as Error)?.message ?? error}`, {}, { cause: error })
 }

@@ -18,6 +18,7 @@ import { type LayoutSeat, openLog, openTopic } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { RejectedRecord } from '../source/port.ts'
 import { hashOf } from '../source/record-hash.ts'
+import { readRoutedRecord } from '../source/routed-record.ts'
 import type { StreamBounds, StreamMessage } from '../source/stream.ts'
 import { Pace } from './pace.ts'
 
@@ -42,6 +43,8 @@ export interface PartitionOptions {
   readonly deadLetters: DeadLetters | undefined
   /** Producers choose the partition by the view's entity, with murmur2. */
   readonly keyed: boolean
+  /** A router writes the topic, for one view: its records are batches, keyed by the entity. */
+  readonly isRouted: boolean
   /** Share of a thousand records that may be unreadable before the run ends. */
   readonly maxDeadRatio: number
   /** Folded events are readable after `flushMinMs` when little is going on, and after `flushMaxMs` at the latest. */
@@ -55,6 +58,12 @@ export interface PartitionOptions {
   readonly onFlushed: (run: PartitionRun, position: number) => void
   readonly onFailed: (run: PartitionRun, error: unknown) => void
 }
+
+/** One record at a time: it is a batch by itself, and says where it comes from. */
+const ROUTED_RECORDS: MessageDecoder = {
+  decode: ([message]) => readRoutedRecord(message!.value ?? NO_BYTES, Number(message!.offset)),
+}
+const NO_BYTES = new Uint8Array(0)
 
 /** Messages decoded and pushed in one go. */
 const BATCH_MESSAGES = 8192
@@ -90,12 +99,12 @@ export class PartitionRun {
 
   /** Takes the lanes. Throws LOG_GAP, LOG_CHANGED, STORE_LOST, CHECKPOINT_MISSING, STORE_UNAVAILABLE, DEFINITION_CHANGED. */
   static async open(options: PartitionOptions, bounds: StreamBounds): Promise<PartitionRun> {
-    const { topic, partition, plans, seatOf, pool, clock, deltaBytesMax, ledgerMs } = options
+    const { topic, partition, plans, seatOf, pool, clock, deltaBytesMax, ledgerMs, isRouted } = options
     const log = logOfPartition(topic, partition)
     const handles: IngestHandle[] = []
     for (const plan of plans) {
       const seat = seatOf(plan)
-      const keyed = options.keyed ? await openTopic(seat, plan, topic, bounds.partitions) : undefined
+      const keyed = options.keyed || isRouted ? await openTopic(seat, plan, topic, bounds.partitions) : undefined
       const counts = keyed?.generation.topics?.find((each) => each.name === topic)?.partitions
       const opened = await openLog(seat, plan, { name: log, shards: 1, notAfterMs: clock() })
       // Views of one state share its rows: their lanes have one owner.
@@ -104,6 +113,7 @@ export class PartitionRun {
         shards: 1,
         deltaBytesMax,
         ledgerMs,
+        isRouted,
         keyedBy: counts && { topic, partition, counts },
       })) {
         handles.push(await pool.open(spec))
@@ -123,7 +133,8 @@ export class PartitionRun {
       ...new Map(options.plans.flatMap((plan) => plan.state.inputs).map((each) => [each.name, each])).values(),
     ]
     this.#columns = new Set(inputs.map((input) => input.name))
-    this.#decoder = options.decoder({ inputs, onReject: (record) => this.#bury(record) })
+    const onReject = (record: RejectedRecord) => this.#bury(record)
+    this.#decoder = options.isRouted ? ROUTED_RECORDS : options.decoder({ inputs, onReject })
     this.#pace = new Pace(options.flushMinMs, options.flushMaxMs)
     this.#activeMs = options.clock()
 
@@ -178,8 +189,9 @@ export class PartitionRun {
   /** Messages in log order. Resolves when they are folded. */
   async take(messages: readonly StreamMessage[], next: number): Promise<void> {
     this.#isBehind = next - Number(messages.at(-1)?.offset ?? next) > BEHIND_MESSAGES
-    for (let start = 0; start < messages.length && !this.#closed; start += BATCH_MESSAGES) {
-      await this.#fold(messages.slice(start, start + BATCH_MESSAGES))
+    const step = this.#options.isRouted ? 1 : BATCH_MESSAGES
+    for (let start = 0; start < messages.length && !this.#closed; start += step) {
+      await this.#fold(messages.slice(start, start + step))
     }
     this.#options.metrics.consumerLag(this.topic, this.partition, Math.max(0, next - 1 - this.#seen))
     this.#tell()
@@ -191,8 +203,9 @@ export class PartitionRun {
     this.#current = messages
     const batch = this.#decoder.decode(messages)
     this.#judgeDead(messages.length)
-    if (batch.length > 0) {
-      const hash = hashOf(this.#messageAt((batch.positions as Float64Array)[batch.length - 1]!)!)
+    if (batch.length > 0 || batch.routed) {
+      const last = batch.routed?.position ?? (batch.positions as Float64Array)[batch.length - 1]!
+      const hash = hashOf(this.#messageAt(last)!)
       const ready = pool.ready(batch, this.#columns)
       for (const handle of this.#handles) await handle.push(ready, hash)
       const times = batch.recordTimes

@@ -1,0 +1,295 @@
+/** The router over a scripted group and scripted transactions, and the workers behind it: the rows are those of a topic that was keyed. */
+import { describe, expect, it } from 'vitest'
+import { compileView } from '../../src/define/compile.ts'
+import { count, defineView, float64, last, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
+import { loadCore } from '../../src/engine/module.ts'
+import type { Plan } from '../../src/model/plan.ts'
+import { createJsonDecoder } from '../../src/source/json-messages.ts'
+import type { StreamMessage } from '../../src/source/stream.ts'
+import { createMemoryStore } from '../../src/store/memory.ts'
+import type { Store } from '../../src/store/port.ts'
+import { StreamJob, type StreamReport } from '../../src/stream/job.ts'
+import { type OpenRoute, openViewRoute, RouteJob } from '../../src/stream/route-job.ts'
+import { eachSeed } from '../fuzz/effort.ts'
+import { type Random, seededRandom } from '../support/random.ts'
+import {
+  drawPayments,
+  expectedRows,
+  messageOf,
+  NAMESPACE,
+  type Payment,
+  paymentsView,
+  START_MS,
+  storedRows,
+} from './payments.ts'
+import { ScriptedConsumer, ScriptedGroup } from './scripted-group.ts'
+import { type Fate, ScriptedTopic } from './scripted-transactions.ts'
+
+const FILE = 'test/stream/route.test.ts'
+const FATES: readonly (Fate | undefined)[] = [undefined, 'lost', 'unheard', 'undecided']
+const clock = () => START_MS * 2
+
+/** Each payment in any partition: cards are everywhere. */
+function scatter(payments: readonly Payment[], partitions: number, random: Random): StreamMessage[][] {
+  const logs: StreamMessage[][] = Array.from({ length: partitions }, () => [])
+  for (const payment of payments) {
+    const log = random.pick(logs)
+    log.push(messageOf(payment, log.length === 0 ? random.below(2) : Number(log.at(-1)!.offset) + 1 + random.below(2)))
+  }
+  return logs
+}
+
+class Scene {
+  readonly store: Store = createMemoryStore()
+  readonly source: ScriptedGroup
+  readonly internal: ScriptedTopic
+  readonly lanes: ScriptedGroup
+  readonly reports: StreamReport[] = []
+
+  private constructor(
+    readonly plan: Plan,
+    readonly route: OpenRoute,
+    store: Store,
+    logs: StreamMessage[][],
+    random: Random,
+  ) {
+    this.store = store
+    this.source = new ScriptedGroup('payments', logs, random)
+    this.internal = new ScriptedTopic(route.lanes, random)
+    this.lanes = new ScriptedGroup(route.topic, this.internal.logs, random)
+  }
+
+  static async create(logs: StreamMessage[][], lanes: number, random: Random, view?: Plan): Promise<Scene> {
+    const plan = view ?? (await paymentsView())
+    const store = createMemoryStore()
+    const route = await openViewRoute({ store, namespace: NAMESPACE }, plan, 'payments', lanes)
+    return new Scene(plan, route, store, logs, random)
+  }
+
+  async router(): Promise<{ job: RouteJob; consumer: ScriptedConsumer }> {
+    const consumer = new ScriptedConsumer(this.source)
+    const job = new RouteJob({
+      route: this.route,
+      consumer,
+      store: this.store,
+      namespace: NAMESPACE,
+      core: loadCore(),
+      openTransactions: this.internal.open,
+      decoder: createJsonDecoder,
+      lingerMs: 3_600_000,
+      clock,
+      report: (report) => this.reports.push(report),
+    })
+    await job.start()
+    return { job, consumer }
+  }
+
+  async worker(): Promise<{ job: StreamJob; consumer: ScriptedConsumer }> {
+    const consumer = new ScriptedConsumer(this.lanes)
+    const job = await StreamJob.create({
+      plans: [this.plan],
+      routes: new Map([[this.plan.view, this.route.topic]]),
+      consumer,
+      store: this.store,
+      namespace: NAMESPACE,
+      decoder: createJsonDecoder,
+      flushMaxMs: 3_600_000,
+      clock,
+      report: (report) => this.reports.push(report),
+    })
+    await job.start()
+    return { job, consumer }
+  }
+
+  /** One router and one worker take everything there is. */
+  async finish(): Promise<void> {
+    this.internal.fate = undefined
+    const router = await this.router()
+    for (let i = 0; i < this.source.logs.length; i++) {
+      await this.source.assign(i, router.consumer, false)
+      while (await router.consumer.deliver(i, 1000));
+    }
+    await router.job.stop()
+    const worker = await this.worker()
+    for (let i = 0; i < this.lanes.logs.length; i++) {
+      await this.lanes.assign(i, worker.consumer, false)
+      while (await worker.consumer.deliver(i, 1000));
+    }
+    await worker.job.stop()
+  }
+}
+
+/** A view whose verdicts depend on the order of each log. */
+function strictView(): Promise<Plan> {
+  return compileView(
+    defineView({
+      name: 'strict',
+      source: { name: 'payments', columns: { card: utf8(), at: timestamp('ms'), amount: float64(), id: utf8() } },
+      entity: 'card',
+      time: 'at',
+      filter: 'amount > 200',
+      lateness: { allowed: '10m', policy: 'drop' },
+      dedupe: { id: 'id', within: '1h' },
+      aggregations: [
+        count({ windows: ['1h', '24h'] }),
+        sum('amount', { windows: ['24h'] }),
+        last('amount', { windows: ['24h'] }),
+      ],
+    }),
+  )
+}
+
+/** Some come twice, some half an hour late, some cannot be read. */
+function strictLogs(random: Random): StreamMessage[][] {
+  const payments = drawPayments(random, random.between(100, 400), random.between(2, 20), 4).map((payment, i) => ({
+    ...payment,
+    at: payment.at - (random.chance(0.1) ? 1_800_000 : 0),
+    id: `id-${random.chance(0.2) ? random.below(i + 1) : i}`,
+  }))
+  const logs = scatter(payments, random.between(1, 3), random)
+  return logs.map((log) => log.map((each) => (random.chance(0.02) ? { ...each, value: Buffer.from('poison') } : each)))
+}
+
+describe('a routed topic', () => {
+  it('gives the rows of one that was keyed, whoever dies, sleeps or wakes up, and whatever becomes of a commit', {
+    timeout: 120_000,
+  }, async () => {
+    const seeds = await eachSeed(FILE, 0, 40, async (seed) => {
+      const random = seededRandom(seed)
+      const payments = drawPayments(random, random.between(50, 400), random.between(1, 30))
+      const scene = await Scene.create(scatter(payments, random.between(1, 3), random), random.between(1, 5), random)
+      const routers = [await scene.router()]
+      const workers = [await scene.worker()]
+      for (let step = 0; step < 80; step++) {
+        const act = random.below(10)
+        const router = random.pick(routers)
+        const worker = random.pick(workers)
+        const partition = random.below(scene.source.logs.length)
+        const lane = random.below(scene.lanes.logs.length)
+        if (act <= 2) await router.consumer.deliver(partition, random.between(1, 60))
+        else if (act === 3) {
+          scene.internal.fate = random.pick(FATES)
+          // The linger is over.
+          for (const run of router.job.runs) await run.tick(random.chance(0.2) ? 0 : 60_000).catch(() => {})
+          scene.internal.fate = undefined
+        } else if (act === 4) await scene.source.assign(partition, router.consumer, random.chance(0.5))
+        else if (act === 5 && routers.length < 3) routers.push(await scene.router())
+        else if (act === 6) await scene.lanes.assign(lane, worker.consumer, random.chance(0.5))
+        else if (act === 7 && workers.length < 3) workers.push(await scene.worker())
+        else if (act === 8) await worker.consumer.deliver(lane, random.between(1, 5))
+        else {
+          await random
+            .pick(worker.job.runs.length > 0 ? worker.job.runs : [undefined])
+            ?.flush()
+            .catch(() => {})
+          await router.consumer.retry()
+          await worker.consumer.retry()
+        }
+      }
+      await scene.finish()
+      expect(scene.reports.filter(({ event }) => event === 'stopped')).toEqual([])
+      expect(await storedRows(scene.store, scene.plan)).toEqual(await expectedRows(scene.plan, payments))
+    })
+    expect(seeds).toBeGreaterThan(0)
+  })
+
+  it('takes the same verdicts as a lane that reads the topic itself: late, double, filtered and unreadable events', async () => {
+    const plan = await strictView()
+    const seeds = await eachSeed(FILE, 1, 20, async (seed) => {
+      const random = seededRandom(seed)
+      const logs = strictLogs(random)
+      const scene = await Scene.create(logs, random.between(1, 4), random, plan)
+      for (let step = 0; step < 12; step++) {
+        const { job, consumer } = await scene.router()
+        for (let i = 0; i < logs.length; i++) await scene.source.assign(i, consumer, false)
+        await consumer.deliver(random.below(logs.length), random.between(1, 60))
+        scene.internal.fate = random.pick(FATES)
+        for (const run of job.runs) await run.tick(60_000).catch(() => {})
+      }
+      await scene.finish()
+      expect(scene.reports.filter(({ event }) => event === 'stopped')).toEqual([])
+
+      const store = createMemoryStore()
+      const consumer = new ScriptedConsumer(new ScriptedGroup('payments', logs, random))
+      const direct = { plans: [plan], consumer, store, namespace: NAMESPACE, decoder: createJsonDecoder, clock }
+      const job = await StreamJob.create({ ...direct, flushMaxMs: 3_600_000 })
+      await job.start()
+      for (let i = 0; i < logs.length; i++) {
+        await consumer.gain(i)
+        while (await consumer.deliver(i, 1000));
+      }
+      await job.stop()
+      expect(await storedRows(scene.store, plan)).toEqual(await storedRows(store, plan))
+    })
+    expect(seeds).toBeGreaterThan(0)
+  })
+
+  it.each([
+    ['missing', (log: StreamMessage[]) => log.splice(1, 1)],
+    ['there twice', (log: StreamMessage[]) => log.push({ ...log[1]!, offset: `${Number(log.at(-1)!.offset) + 1}` })],
+  ])('stops a lane whose record is %s', async (what, damage) => {
+    const random = seededRandom(4)
+    const scene = await Scene.create(scatter(drawPayments(random, 300, 20), 1, random), 1, random)
+    const { job, consumer } = await scene.router()
+    await scene.source.assign(0, consumer, false)
+    while (await consumer.deliver(0, 50)) await job.runs[0]!.tick(60_000)
+    await job.stop()
+    expect(scene.internal.logs[0]!.length).toBeGreaterThan(3)
+    damage(scene.internal.logs[0]!)
+    const worker = await scene.worker()
+    await scene.lanes.assign(0, worker.consumer, false)
+    while (await worker.consumer.deliver(0, 1));
+    expect(scene.reports.filter(({ event }) => event === 'stopped')).toMatchObject([
+      { code: 'ROUTE_BROKEN', message: expect.stringContaining(what) },
+    ])
+  })
+
+  it.each([
+    ['is gone', undefined],
+    ['was set back', { position: 3, metadata: '1 0' }],
+    ['was set by hand', { position: 200, metadata: '' }],
+  ])('stops where the offset of its group %s', async (_, committed) => {
+    const random = seededRandom(5)
+    const scene = await Scene.create(scatter(drawPayments(random, 300, 20), 1, random), 1, random)
+    const first = await scene.router()
+    await scene.source.assign(0, first.consumer, false)
+    await first.consumer.deliver(0, 100)
+    await first.job.stop()
+    scene.internal.setCommitted(committed)
+    const second = await scene.router()
+    await scene.source.assign(0, second.consumer, false)
+    expect(scene.reports.filter(({ event }) => event === 'stopped')).toMatchObject([{ code: 'ROUTE_BROKEN' }])
+  })
+
+  it('is not read beside its route, nor routed where it is read', async () => {
+    const plan = await paymentsView()
+    const seat = { store: createMemoryStore(), namespace: NAMESPACE }
+    const random = seededRandom(6)
+    const logs = scatter(drawPayments(random, 30, 5), 1, random)
+    const read = async (topic: string) => {
+      const consumer = new ScriptedConsumer(new ScriptedGroup(topic, logs, random))
+      const reports: StreamReport[] = []
+      const job = await StreamJob.create({
+        ...seat,
+        plans: [plan],
+        consumer,
+        decoder: createJsonDecoder,
+        clock,
+        report: (report) => reports.push(report),
+      })
+      await job.start()
+      await consumer.gain(0)
+      await job.stop()
+      return reports.filter(({ event }) => event === 'stopped')
+    }
+    const route = await openViewRoute(seat, plan, 'payments')
+    expect(route).toMatchObject({ source: 'payments', lanes: 16 })
+    expect(await openViewRoute(seat, plan, 'payments')).toEqual(route)
+    await expect(openViewRoute(seat, plan, 'payments', 8)).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+    expect(await read('payments')).toMatchObject([{ code: 'CONFIG_INVALID' }])
+
+    seat.store = createMemoryStore()
+    expect(await read('payments')).toEqual([])
+    await expect(openViewRoute(seat, plan, 'payments')).rejects.toMatchObject({ code: 'CONFIG_INVALID' })
+  })
+})
