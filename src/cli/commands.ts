@@ -54,6 +54,11 @@ export const COMMANDS: readonly CommandEntry[] = [
     load: async () => (await import('./run.ts')).run,
   },
   {
+    name: 'route',
+    summary: "key a topic by a view's entity, for workers to read",
+    load: async () => (await import('./route.ts')).route,
+  },
+  {
     name: 'mirror',
     summary: 'write topics of Kafka to Parquet, each record once',
     load: async () => (await import('./mirror.ts')).mirror,

@@ -52,7 +52,7 @@ SIGTERM and Ctrl-C finish: what was read is written, the group is left, the proc
     { flags: '--dead-letter-topic <topic>', about: 'topic for records that no view can take' },
     { flags: '--dead-letter-file <file>', about: 'file for records that no view can take' },
     { flags: '--max-dead-ratio <ratio>', about: 'share of unreadable records above which a partition stops (0.01)' },
-    { flags: '--flush-interval <duration>', about: 'events are readable after this when little is going on (5ms)' },
+    { flags: '--flush-interval <duration>', about: 'events are readable after this when little is going on (1ms)' },
     { flags: '--max-flush-interval <duration>', about: 'and at the latest after this (1s)' },
     { flags: '--memory-budget <bytes>', about: 'tiles that wait for a flush, over all partitions (256MiB)' },
     {
@@ -100,7 +100,7 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
       const consumer = createKafkaConsumer({
         ...kafka,
         groupId: group.groupId,
-        topics: topicsOf(topics, group.plans),
+        topics: topicsOf(topics, group.plans, group.routes),
         ...(sessionTimeout === undefined
           ? {}
           : { sessionTimeoutMs: readDuration(sessionTimeout, '--session-timeout') }),
@@ -109,6 +109,7 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
       const job = await StreamJob.create({
         plans: group.plans,
         topics,
+        routes: group.routes,
         keyed: new Set(flags.keyed as readonly string[] | undefined),
         consumer,
         store,
@@ -135,9 +136,9 @@ async function runStream({ flags, settings, terminal }: Call): Promise<number> {
     if (endpoint) log.info(`metrics on ${endpoint.url}/metrics`)
     try {
       for (const job of jobs) await job.start()
-      for (const { groupId, generation, plans } of groups) {
+      for (const { groupId, generation, plans, routes } of groups) {
         const facts = { namespace, group: groupId, generation, views: plans.map(({ view }) => view) }
-        log.info(`reading ${topicsOf(topics, plans).join(', ')} into ${where}`, facts)
+        log.info(`reading ${topicsOf(topics, plans, routes).join(', ')} into ${where}`, facts)
       }
       const signal = await Promise.race([stopped, ...ends])
       log.info(`stopping on ${signal}: what was read is being written`)
@@ -163,10 +164,10 @@ async function stopAll(jobs: readonly StreamJob[]): Promise<void> {
 }
 
 /** Ready means: nothing waits for a person, no partition and not the store. */
-async function openEndpoint(
+export async function openEndpoint(
   settings: Settings,
   exposition: Exposition,
-  jobs: readonly StreamJob[],
+  jobs: readonly Pick<StreamJob, 'stopped'>[],
   watch: StoreWatch | undefined,
 ): Promise<Endpoint | undefined> {
   const port = settings.whole('metrics_port')
@@ -182,7 +183,7 @@ async function openEndpoint(
   return startEndpoint({ host, port, exposition, access, unready, unreadyDetails })
 }
 
-async function openDeadLetters(
+export async function openDeadLetters(
   settings: Settings,
   kafka: KafkaOptions,
   clock: () => number,
@@ -192,6 +193,6 @@ async function openDeadLetters(
   return file === undefined ? undefined : createDeadLetterFile(file, clock)
 }
 
-function tell({ level, event, log: name, message, code }: StreamReport, log: Log): void {
+export function tell({ level, event, log: name, message, code }: StreamReport, log: Log): void {
   log[level](`${name} ${event}: ${message}`, code === undefined ? { log: name, event } : { log: name, event, code })
 }

@@ -72,6 +72,11 @@ export const KINDS = {
     form: 'duration',
   },
   max_flush_interval: { about: 'latest flush after an event, however busy', fallback: '1s', form: 'duration' },
+  route_linger: {
+    about: 'how long routed events wait for others of their transaction',
+    fallback: '100ms',
+    form: 'duration',
+  },
   memory_budget: { about: 'memory for events under way and resident entities', fallback: '256MiB', form: 'bytes' },
   idle_timeout: { about: 'a partition silent for so long holds back no watermark', fallback: '1m', form: 'duration' },
   ledger: {

@@ -29,9 +29,13 @@ export function readTopics(flags: Flags, plans: readonly Plan[]): Map<string, st
   )
 }
 
-/** Every topic of the views, once. */
-export function topicsOf(topics: ReadonlyMap<string, string>, plans: readonly Plan[]): string[] {
-  return [...new Set(plans.map(({ state }) => topics.get(state.source) ?? state.source))]
+/** Every topic that the views are read from, once. `routes`: of views whose topic is routed, the one that the router writes. */
+export function topicsOf(
+  topics: ReadonlyMap<string, string>,
+  plans: readonly Plan[],
+  routes?: ReadonlyMap<string, string>,
+): string[] {
+  return [...new Set(plans.map(({ view, state }) => routes?.get(view) ?? topics.get(state.source) ?? state.source))]
 }
 
 export function groupOf(settings: Settings, namespace: string): string {

@@ -10,6 +10,7 @@ import type { CoreModule } from '../engine/module.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
+import { NO_WORKER_METRICS, type WorkerMetrics } from '../observe/port.ts'
 import { type OpenGeneration, openGeneration, openRoute } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
@@ -62,6 +63,7 @@ export interface RouteJobOptions {
   /** A partition without events for so long holds back no lane's watermark; 60,000 ms unless told. */
   readonly idleMs?: number
   readonly clock?: () => number
+  readonly metrics?: WorkerMetrics
   readonly report?: (report: StreamReport) => void
 }
 
@@ -127,6 +129,7 @@ export class RouteJob implements StreamHandler {
           maxDeadRatio: this.#options.maxDeadRatio ?? 0.1,
           lingerMs: this.#options.lingerMs ?? 100,
           clock: this.#clock,
+          metrics: this.#options.metrics ?? NO_WORKER_METRICS,
           onFailed: (failed, error) => this.#fail(failed.topic, failed.partition, error, failed),
         },
         bounds,

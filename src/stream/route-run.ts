@@ -19,6 +19,7 @@ import { takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { logOfPartition, startOf } from '../model/view-layout.ts'
+import type { WorkerMetrics } from '../observe/port.ts'
 import type { OpenGeneration } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { RejectedRecord } from '../source/port.ts'
@@ -47,6 +48,7 @@ export interface RouteOptions {
   /** Events wait so long for others of their transaction. */
   readonly lingerMs: number
   readonly clock: () => number
+  readonly metrics: WorkerMetrics
   readonly onFailed: (run: RouteRun, error: unknown) => void
 }
 
@@ -209,7 +211,7 @@ export class RouteRun {
   // ---- messages ------------------------------------------------------------------------------------------------------
 
   /** Messages in log order. Resolves when they are judged; they are routed within the linger. */
-  take(messages: readonly StreamMessage[], _next: number): Promise<void> {
+  take(messages: readonly StreamMessage[], next: number): Promise<void> {
     return this.#inTurn(async () => {
       for (let start = 0; start < messages.length && !this.#closed; start += BATCH_MESSAGES) {
         this.#judge(messages.slice(start, start + BATCH_MESSAGES))
@@ -217,8 +219,15 @@ export class RouteRun {
       }
       this.#activeMs = this.#options.clock()
       this.#isIdle = false
+      this.#tell(next)
       this.#schedule()
     })
+  }
+
+  #tell(next: number): void {
+    const { metrics, plan, topic, partition } = this.#options
+    metrics.consumerLag(topic, partition, Math.max(0, next - 1 - this.#seen))
+    metrics.laneCounted({ view: plan.view, topic, partition }, this.#core.counters())
   }
 
   #judge(messages: readonly StreamMessage[]): void {
@@ -351,6 +360,9 @@ export class RouteRun {
     } finally {
       this.#closed = true
       await this.#last
+      const { metrics, plan, topic, partition } = this.#options
+      metrics.laneLeft({ view: plan.view, topic, partition })
+      metrics.partitionLeft(topic, partition)
       await this.#transactions.close().catch(() => {})
     }
   }
