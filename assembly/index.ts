@@ -8,7 +8,7 @@
 import { ABI_VERSION, TYPE_F64, VERDICT_ELSEWHERE } from './layout'
 import { allocate, arenaBytes, release, resetScratch, trapCode, trapLine } from './arena'
 import { register } from './columns'
-import { column, columnCount, laneCount, readPlan } from './plan'
+import { column, columnCount, laneCount, raiseLayoutVersion, readPlan } from './plan'
 import {
   acceptedAt,
   clearCounters,
@@ -119,6 +119,11 @@ export function takeJudgedRows(): void {
 /** What a record of an internal topic says: the clock of those that feed it, and its position. */
 export function judged(clockMs: f64, recordPosition: f64): void {
   setClock(max(lateClockMs, clockMs as i64), max(logPosition, recordPosition))
+}
+
+/** Rows written from now on need a layout of this version to be found whole. */
+export function raiseLayout(version: u32): void {
+  raiseLayoutVersion(version)
 }
 
 /** Numbers (u32) of the rows that the last prepared batch has left, */

@@ -103,6 +103,11 @@ export let shard: i32 = 0
 export let shardCount: i32 = 1
 export let completeSinceMs: i64 = 0
 export let layoutVersion: u32 = 0
+
+export function raiseLayoutVersion(version: u32): void {
+  layoutVersion = max(layoutVersion, version)
+}
+
 export let keyPartCount: i32 = 0
 export let columnCount: i32 = 0
 export let partialCount: i32 = 0

@@ -59,6 +59,7 @@ export class Core {
   readonly #program: Uint8Array
   readonly #takes: Shares['takes']
   readonly #isJudged: boolean
+  #layoutVersion = 0
   /** Of an internal topic: what its checkpoints carry along for the host. */
   note = ''
   #exports: CoreExports
@@ -86,6 +87,7 @@ export class Core {
       core.configure(at)
       if (this.#takes) this.#takeTimes(core, this.#takes)
       if (this.#isJudged) core.takeJudgedRows()
+      core.raiseLayout(this.#layoutVersion)
     })
   }
 
@@ -124,9 +126,15 @@ export class Core {
     })
   }
 
-  /** Of an internal topic, behind `prepare`: the clock of those that feed it, and the position of the last record, be it without rows. */
+  /** Behind `prepare`: the clock of a log that is judged elsewhere, and the position of its last record, be it without rows. */
   judged(clockMs: number, position: number): void {
     this.#exports.judged(clockMs, position)
+  }
+
+  /** Rows written from now on are not found whole with an older layout. */
+  raiseLayout(version: number): void {
+    this.#layoutVersion = Math.max(this.#layoutVersion, version)
+    this.#exports.raiseLayout(this.#layoutVersion)
   }
 
   /** The prepared batch's accepted rows, and their entities; good until the next call. */

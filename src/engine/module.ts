@@ -28,6 +28,7 @@ export interface CoreExports {
   foldBatch(wallMs: number, replaying: number): void
   takeJudgedRows(): void
   judged(clockMs: number, recordPosition: number): void
+  raiseLayout(version: number): void
   acceptedRows(): number
   acceptedEntities(): number
   verdicts(): number

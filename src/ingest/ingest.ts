@@ -208,6 +208,8 @@ export class Ingest {
         if (routed.position <= before) return
         this.#sources.take(routed)
         this.#core.note = this.#sources.note()
+        this.#core.raiseLayout(routed.layoutVersion)
+        for (const owner of this.#owners.values()) owner.raiseLayout(routed.layoutVersion)
       }
       // A record without rows only tells the clock.
       if (batch.length > 0 || !routed) this.#core.prepare(batch)
@@ -314,8 +316,9 @@ export class Ingest {
 
   /** Every entity that is met anew must be one that the producer's partitioner puts here. */
   #checkPartition(from: number): void {
-    const { keyedBy, log, view } = this.spec
-    if (keyedBy === undefined) return
+    const { keyedBy, log, view, isRouted } = this.spec
+    // A router has chosen the lane, and may have spread the entity over several.
+    if (keyedBy === undefined || isRouted) return
     for (let entity = from; entity < this.#core.entityCount; entity++) {
       const key = this.#core.keyOf(entity)
       const hash = partitionHash(key)

@@ -93,7 +93,7 @@ export class LaneOwner {
   /** flushing_to as found: up to and including it, read a row before its first fold. */
   readonly replayUntil: number
   readonly #store: Store
-  readonly #layoutVersion: number
+  #layoutVersion: number
   readonly #retryDelaysMs: readonly number[]
   #record: LaneRecord
   #hasCheckpoint: boolean
@@ -206,6 +206,11 @@ export class LaneOwner {
       this.#flushing = undefined
       this.#ledger?.visible(position)
     })
+  }
+
+  /** A higher layout is known: recorded with the next write. */
+  raiseLayout(version: number): void {
+    this.#layoutVersion = Math.max(this.#layoutVersion, version)
   }
 
   /** The next flush to end carries out the requests to forget up to number `last`. */

@@ -70,6 +70,8 @@ export interface RoutedRange {
   readonly isIdle: boolean
   /** Logs that are routed into the lane. */
   readonly logs: number
+  /** Of the layout that the router went by: rows that take its events are not to be read with an older one. */
+  readonly layoutVersion: number
 }
 
 /** The bytes that row `row` of a bitmap column holds. */

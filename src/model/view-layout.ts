@@ -53,6 +53,8 @@ export interface GenerationLayout {
   readonly starts?: readonly LogStart[]
   /** Its live events come by way of a router, which keys them by the view's entity; fixed before its first live event. */
   readonly route?: RouteLayout
+  /** Entities that the router spreads over several lanes, and those that it once did; written before their first use. */
+  readonly salts?: readonly SaltLayout[]
   /** Topics that their producers key by the view's entity: an entity is then in one of the topic's logs, not in all. */
   readonly topics?: readonly TopicLayout[]
 }
@@ -63,6 +65,15 @@ export interface RouteLayout {
   /** into this one, whose partitions are the live lanes. */
   readonly topic: string
   readonly lanes: number
+}
+
+export interface SaltLayout {
+  /** Canonical key, hex. */
+  readonly key: string
+  /** The most lanes that have held it: its own, by hash, and those behind it. Never less. */
+  readonly width: number
+  /** Lanes that it is written to now. */
+  readonly active: number
 }
 
 export interface LogStart {
@@ -98,16 +109,19 @@ export function completeSinceOf({ history, completeSinceMs }: GenerationLayout):
 export interface LaneGroup {
   readonly lanes: readonly string[]
   readonly by: 'lane' | 'partition'
+  /** A router fills them: `salts` says which entities are in more than one. */
+  readonly isRouted?: true
 }
 
 /** Every lane is in a group, and an entity can only be in the lane that `choose` says of each: history first. */
-export function laneGroups({ history, logs, topics = [] }: GenerationLayout): LaneGroup[] {
+export function laneGroups({ history, logs, route, topics = [] }: GenerationLayout): LaneGroup[] {
   const groups: LaneGroup[] = []
   const upTo = (count: number, name: (index: number) => string) => Array.from({ length: count }, (_, i) => name(i))
   if (history.lanes > 0) groups.push({ lanes: upTo(history.lanes, historyLane), by: 'lane' })
   for (const { name, partitions } of topics) {
     for (const count of partitions) {
-      groups.push({ lanes: upTo(count, (partition) => liveLane(logOfPartition(name, partition), 0)), by: 'partition' })
+      const lanes = upTo(count, (partition) => liveLane(logOfPartition(name, partition), 0))
+      groups.push({ lanes, by: 'partition', ...(name === route?.topic && { isRouted: true }) })
     }
   }
   const keyed = new Set(groups.flatMap((group) => group.lanes))
@@ -120,11 +134,26 @@ export function laneGroups({ history, logs, topics = [] }: GenerationLayout): La
 
 /** Names of every lane that may hold the entity, each once. */
 export function lanesOfEntity(generation: GenerationLayout, key: Uint8Array): string[] {
-  const chosen = laneGroups(generation).map(({ lanes, by }) => {
+  const chosen = laneGroups(generation).flatMap(({ lanes, by, isRouted }) => {
     const hash = by === 'lane' ? laneHash(key) : partitionHash(key)
-    return lanes[hash % lanes.length]!
+    const width = isRouted ? (saltWidths(generation).get(saltKey(key)) ?? 1) : 1
+    return Array.from({ length: width }, (_, i) => saltedLane(hash, i, lanes))
   })
   return [...new Set(chosen)]
+}
+
+/** Lanes of each entity that is or was in more than one, by `saltKey`. */
+export function saltWidths({ salts = [] }: GenerationLayout): ReadonlyMap<string, number> {
+  return new Map(salts.map(({ key, width }) => [key, width]))
+}
+
+export function saltKey(key: Uint8Array): string {
+  return Buffer.from(key.buffer, key.byteOffset, key.length).toString('hex')
+}
+
+/** The entity's own lane, and the i-th behind it. */
+export function saltedLane<T>(hash: number, i: number, lanes: readonly T[]): T {
+  return lanes[((hash % lanes.length) + i) % lanes.length]!
 }
 
 /** The log of a topic's partition. */

@@ -206,6 +206,33 @@ export function openRoute(
   })
 }
 
+/** How widely an entity is to be spread from now on. */
+export interface SaltRequest {
+  readonly key: string
+  readonly active: number
+}
+
+/**
+ * Notes how widely entities are spread, before any router does it: the most that each has ever been never shrinks, because rows of it may
+ * be there. Returns what the layout says then.
+ */
+export function openSalts(seat: LayoutSeat, plan: Plan, requests: readonly SaltRequest[]): Promise<OpenGeneration> {
+  return change(seat, plan, (layout) => {
+    if (!layout) throw missing(plan)
+    const generation = chosen(layout, plan, seat)
+    const salts = new Map((generation.salts ?? []).map((salt) => [salt.key, salt]))
+    let isNew = false
+    for (const { key, active } of requests) {
+      const known = salts.get(key)
+      if (known?.active === active) continue
+      salts.set(key, { key, width: Math.max(known?.width ?? 1, active), active })
+      isNew = true
+    }
+    if (!isNew) return { layout, generation }
+    return put(layout, { ...generation, salts: [...salts.values()] })
+  })
+}
+
 /** Unless told: at least four for each master that a team begins with. */
 const ROUTED_LANES = 16
 

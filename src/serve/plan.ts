@@ -18,6 +18,7 @@ import { TilefoldError } from '../model/errors.ts'
 import { encodeKey, laneHash, partitionHash } from '../model/key.ts'
 import type { Plan, WindowPlan } from '../model/plan.ts'
 import { floorTo } from '../model/time.ts'
+import { saltedLane, saltKey } from '../model/view-layout.ts'
 import type { LaneName, RowRead } from '../store/port.ts'
 import { type FeatureRequest, invalid, show } from './api.ts'
 import type { ServedView } from './catalog.ts'
@@ -63,7 +64,7 @@ export function planRead(request: FeatureRequest, targets: readonly ViewTarget[]
 
 /** Indexes and no iterators, and no hash where there is nothing to choose: this runs for every entity of every request. */
 function addReads(reads: RowRead[], readers: number[], target: ViewTarget, keys: EntityKeys): void {
-  const { groups } = target
+  const { groups, salts } = target
   const byLane = groups.some(({ lanes, by }) => by === 'lane' && lanes.length > 1)
   const byPartition = groups.some(({ lanes, by }) => by === 'partition' && lanes.length > 1)
   for (let entity = 0; entity < keys.length; entity++) {
@@ -72,12 +73,17 @@ function addReads(reads: RowRead[], readers: number[], target: ViewTarget, keys:
     const partition = byPartition ? partitionHash(key) : 0
     const first = reads.length
     for (let i = 0; i < groups.length; i++) {
-      const { lanes, by } = groups[i]!
+      const { lanes, by, isRouted } = groups[i]!
       const lane = lanes[(by === 'lane' ? hash : partition) % lanes.length]!
       // A topic that has grown may keep an entity where it was.
       if (by === 'partition' && isAmong(reads, first, lane)) continue
       reads.push({ lane, key })
       readers.push(entity)
+      const width = isRouted && salts.size > 0 ? (salts.get(saltKey(key)) ?? 1) : 1
+      for (let more = 1; more < width; more++) {
+        reads.push({ lane: saltedLane(partition, more, lanes), key })
+        readers.push(entity)
+      }
     }
   }
 }

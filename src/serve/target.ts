@@ -1,7 +1,7 @@
 /** Where the rows of a view are: the generation a layout points to, and its lanes by name, worked out once per layout. */
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, generationOf, laneGroups, type ViewLayout } from '../model/view-layout.ts'
+import { type GenerationLayout, generationOf, laneGroups, saltWidths, type ViewLayout } from '../model/view-layout.ts'
 import { changedFields } from '../registry/layouts.ts'
 import type { LaneName } from '../store/port.ts'
 
@@ -10,11 +10,14 @@ export interface ViewTarget {
   readonly generation: GenerationLayout
   /** Which lanes may hold an entity: of each group the one at (hash mod its length). */
   readonly groups: readonly TargetGroup[]
+  /** How many lanes of a routed group hold an entity, where it is more than one; by `saltKey`. */
+  readonly salts: ReadonlyMap<string, number>
 }
 
 export interface TargetGroup {
   readonly lanes: readonly LaneName[]
   readonly by: 'lane' | 'partition'
+  readonly isRouted?: true
 }
 
 /** Throws VIEW_NOT_READY, DEFINITION_CHANGED, STORE_FORMAT. */
@@ -40,14 +43,15 @@ export function targetOf(namespace: string, plan: Plan, layout: ViewLayout): Vie
     )
   }
   if (generation.stateHash !== plan.stateHash) throw changed(plan, generation)
-  return { layout, generation, groups: namedGroups(namespace, generation) }
+  return { layout, generation, groups: namedGroups(namespace, generation), salts: saltWidths(generation) }
 }
 
 /** The layout's groups with whole names: no text is built per entity. */
 function namedGroups(namespace: string, generation: GenerationLayout): TargetGroup[] {
   const { stateHash, generation: number } = generation
-  return laneGroups(generation).map(({ lanes, by }) => ({
+  return laneGroups(generation).map(({ lanes, by, isRouted }) => ({
     by,
+    ...(isRouted && { isRouted }),
     lanes: lanes.map((lane) => ({ namespace, stateHash, generation: number, lane })),
   }))
 }

@@ -89,12 +89,12 @@ export function readRoutedRecord(record: Uint8Array, position: number): ColumnBa
     return { name, type, unit, scale, validity, offsets, values: take(bytes) }
   })
   take(length * 4)
-  const { log, from, to, clockMs, isIdle, logs } = head
+  const { log, from, to, clockMs, isIdle, logs, layoutVersion } = head
   return {
     length,
     columns,
     positions: new Float64Array(length).fill(position),
-    routed: { position, log, from, to, clockMs, isIdle, logs },
+    routed: { position, log, from, to, clockMs, isIdle, logs, layoutVersion },
   }
 }
 
@@ -105,9 +105,11 @@ function readHead(bytes: Uint8Array, corrupt: (why: string) => TilefoldError): R
   } catch {
     throw corrupt('its head is damaged')
   }
-  const { log, from, to, clockMs, logs, columns } = head
+  const { log, from, to, clockMs, logs, layoutVersion, columns } = head
   const isWhole =
-    [from, to, clockMs, logs].every(Number.isSafeInteger) && typeof log === 'string' && Array.isArray(columns)
+    [from, to, clockMs, logs, layoutVersion].every(Number.isSafeInteger) &&
+    typeof log === 'string' &&
+    Array.isArray(columns)
   if (!isWhole || from > to) throw corrupt('its head is damaged')
   return head
 }

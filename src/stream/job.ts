@@ -64,7 +64,7 @@ export interface StreamJobOptions {
 /** Something that an operator may want to know. */
 export interface StreamReport {
   readonly level: 'info' | 'warn' | 'error'
-  readonly event: 'assigned' | 'revoked' | 'restarting' | 'stopped' | 'history_lost'
+  readonly event: 'assigned' | 'revoked' | 'restarting' | 'stopped' | 'history_lost' | 'salts'
   readonly log: string
   readonly message: string
   readonly code?: string

@@ -6,17 +6,18 @@
  * Beside it run the workers (job.ts), which read the internal topic as they read any other. One router job serves one view; any number
  * of processes share its partitions.
  */
+import { createHash } from 'node:crypto'
 import type { CoreModule } from '../engine/module.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
 import { NO_WORKER_METRICS, type WorkerMetrics } from '../observe/port.ts'
-import { type OpenGeneration, openGeneration, openRoute } from '../registry/layouts.ts'
+import { type OpenGeneration, openGeneration, openRoute, openSalts } from '../registry/layouts.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { StreamBounds, StreamConsumer, StreamHandler, StreamMessage } from '../source/stream.ts'
 import type { OpenTransactions } from '../source/transactions.ts'
 import type { Store } from '../store/port.ts'
-import { asError, isLoss, JITTER, restartDelayMs, type StreamReport, TICK_MS } from './job.ts'
+import { asError, isLoss, JITTER, restartDelayMs, type StreamReport } from './job.ts'
 import { type RouteOptions, RouteRun } from './route-run.ts'
 
 /** The route as the layout has it, and the group that reads for it. */
@@ -67,6 +68,12 @@ export interface RouteJobOptions {
   readonly report?: (report: StreamReport) => void
 }
 
+const TICK_MS = 1_000
+/** Readers look at the layout again within a second (serve/layouts.ts), and a request under way may last a little longer. */
+const SPREAD_DELAY_MS = 3_000
+/** Beside the looks at salts: those at lanes and clocks. */
+const IDLE_TICKS = 3
+
 export class RouteJob implements StreamHandler {
   readonly #options: RouteJobOptions
   readonly #clock: () => number
@@ -74,10 +81,16 @@ export class RouteJob implements StreamHandler {
   readonly #failures = new Map<string, number>()
   readonly #stopped = new Map<string, TilefoldError>()
   #ticker: NodeJS.Timeout | undefined
+  #ticks = 0
+  #opened: OpenGeneration
+  /** Salts that are in the layout, and since when we know. */
+  #known: { readonly version: number; readonly sinceMs: number } | undefined
+  #isTicking = false
 
   constructor(options: RouteJobOptions) {
     this.#options = options
     this.#clock = options.clock ?? Date.now
+    this.#opened = options.route.opened
   }
 
   get runs(): readonly RouteRun[] {
@@ -91,7 +104,7 @@ export class RouteJob implements StreamHandler {
 
   /** Joins the group; resolves when it has joined. */
   async start(): Promise<void> {
-    this.#ticker = setInterval(() => this.#tick(), TICK_MS)
+    this.#ticker = setInterval(() => void this.#tick(), TICK_MS)
     this.#ticker.unref()
     await this.#options.consumer.start(this)
   }
@@ -118,7 +131,7 @@ export class RouteJob implements StreamHandler {
           topic,
           partition,
           plan: route.plan,
-          opened: route.opened,
+          opened: this.#opened,
           groupId: route.groupId,
           namespace,
           store,
@@ -134,6 +147,7 @@ export class RouteJob implements StreamHandler {
         },
         bounds,
       )
+      if (this.#known === undefined) this.#know(this.#opened)
       this.#runs.set(name, run)
       this.#report('info', 'assigned', name, `routing from offset ${run.committed}, reading from ${run.readFrom}`)
       return run.readFrom
@@ -194,10 +208,49 @@ export class RouteJob implements StreamHandler {
     await run?.close(flush).catch(() => {})
   }
 
-  #tick(): void {
+  async #tick(): Promise<void> {
+    if (this.#isTicking) return
+    this.#isTicking = true
+    await this.lookAtSalts().catch((error) =>
+      this.#report('warn', 'salts', this.#options.route.source, `${error.message}`),
+    )
+    this.#isTicking = false
+    if (this.#ticks++ % IDLE_TICKS !== 0) return
     for (const run of this.#runs.values()) {
       run.tick(this.#options.idleMs ?? 60_000).catch((error) => this.#fail(run.topic, run.partition, error, run))
     }
+  }
+
+  /**
+   * Writes down what is to be spread, reads what other routers have, and spreads it when every reader can know: a lane that somebody does
+   * not look into must not hold anything of an entity. Throws STORE_UNAVAILABLE.
+   */
+  async lookAtSalts(): Promise<void> {
+    const { store, namespace, route } = this.#options
+    const wishes = new Map<string, number>()
+    for (const run of this.#runs.values()) {
+      for (const [key, active] of run.takeWishes()) wishes.set(key, Math.max(active, wishes.get(key) ?? 0))
+    }
+    const seat = { store, namespace, generation: this.#opened.generation.generation }
+    const requests = [...wishes].map(([key, active]) => ({ key, active }))
+    const opened = await openSalts(seat, route.plan, requests)
+    for (const { key, active } of requests) {
+      // Keys are not for logs; the layout has them.
+      const name = createHash('sha256').update(key, 'hex').digest('hex').slice(0, 12)
+      const what = `the entity of hash ${name} goes to ${active} of ${route.lanes} lanes in ${SPREAD_DELAY_MS / 1000} s`
+      this.#report('info', 'salts', route.source, what)
+    }
+    this.#know(opened)
+    if (this.#clock() - this.#known!.sinceMs < SPREAD_DELAY_MS) return
+    const salts = new Map((opened.generation.salts ?? []).map(({ key, active }) => [key, active]))
+    for (const run of this.#runs.values()) run.spread(opened.layout.version, salts)
+  }
+
+  /** What changes in the layout beside salts makes us wait as well: that costs nothing. */
+  #know(opened: OpenGeneration): void {
+    this.#opened = opened
+    const { version } = opened.layout
+    if (this.#known?.version !== version) this.#known = { version, sinceMs: this.#clock() }
   }
 
   #report(

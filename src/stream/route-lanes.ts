@@ -10,15 +10,18 @@ import type { Core } from '../engine/core.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { partitionHash } from '../model/key.ts'
+import { saltKey } from '../model/view-layout.ts'
 import type { RowPiece } from '../source/routed-record.ts'
 import { writeRoutedRecord } from '../source/routed-record.ts'
 import type { RoutedRecord } from '../source/transactions.ts'
+import { HeavyHitters } from './heavy-hitters.ts'
 
 export interface RouteClock {
   readonly clockMs: number
   readonly isIdle: boolean
   /** Logs that the topic is routed from. */
   readonly logs: number
+  readonly layoutVersion: number
 }
 
 /** A record of so many rows is folded in one go; more bytes would come near what brokers take. */
@@ -31,10 +34,15 @@ export class RouteLanes {
   readonly #pieces: RowPiece[][]
   /** Where the last record of each lane ended; -1: there was none. */
   #told: number[]
-  /** By entity number of the core. */
+  /** By entity number of the core: its own lane, and how many it is spread over. */
   #laneOf = new Uint16Array(1024)
+  #widthOf = new Uint16Array(1024)
   #known = 0
   #rows = 0
+  readonly #heavy: HeavyHitters
+  /** How widely entities are spread, by `saltKey`. */
+  #salts: ReadonlyMap<string, number> = new Map()
+  readonly #wishes = new Map<string, number>()
 
   /** `inputs`: names of the columns that travel. */
   constructor(log: string, inputs: readonly string[], lanes: number) {
@@ -42,6 +50,20 @@ export class RouteLanes {
     this.#names = inputs
     this.#pieces = Array.from({ length: lanes }, () => [])
     this.#told = new Array<number>(lanes).fill(-1)
+    this.#heavy = new HeavyHitters(lanes)
+  }
+
+  /** Entities that should be spread over so many lanes from now on, by `saltKey`, since the last call. */
+  takeWishes(): ReadonlyMap<string, number> {
+    const wishes = new Map(this.#wishes)
+    this.#wishes.clear()
+    return wishes
+  }
+
+  /** From now on entities are spread so: every reader knows it. */
+  spread(salts: ReadonlyMap<string, number>): void {
+    this.#salts = salts
+    this.#known = 0
   }
 
   /** Rows that wait. */
@@ -53,35 +75,56 @@ export class RouteLanes {
   add(core: Core, batch: ColumnBatch, from: number): void {
     this.#learn(core)
     const { rows, entities } = core.accepted()
+    const lanes = new Uint16Array(rows.length)
     const counts = new Uint32Array(this.#pieces.length)
     let first = 0
     while (first < rows.length && positionOf(batch, rows[first]!) < from) first++
-    for (let i = first; i < rows.length; i++) counts[this.#laneOf[entities[i]!]!]!++
+    for (let i = first; i < rows.length; i++) {
+      const entity = entities[i]!
+      const lane = this.#laneFor(entity, batch, rows[i]!)
+      lanes[i] = lane
+      counts[lane]!++
+      if (this.#heavy.add(entity)) this.#weigh(core)
+    }
     const chosen = Array.from(counts, (count) => (count === 0 ? undefined : new Uint32Array(count)))
     counts.fill(0)
-    for (let i = first; i < rows.length; i++) {
-      const lane = this.#laneOf[entities[i]!]!
-      chosen[lane]![counts[lane]!++] = rows[i]!
-    }
+    for (let i = first; i < rows.length; i++) chosen[lanes[i]!]![counts[lanes[i]!]!++] = rows[i]!
     for (const [lane, own] of chosen.entries()) if (own) this.#pieces[lane]!.push({ batch, rows: own })
     this.#rows += rows.length - first
+  }
+
+  /** The entity's own lane, or by a hash of where the event stands one of those that it is spread over. */
+  #laneFor(entity: number, batch: ColumnBatch, row: number): number {
+    const lane = this.#laneOf[entity]!
+    const width = this.#widthOf[entity]!
+    if (width === 1) return lane
+    const salt = (Math.imul(positionOf(batch, row), 0x9e3779b1) >>> 16) % width
+    return (lane + salt) % this.#pieces.length
+  }
+
+  #weigh(core: Core): void {
+    for (const [entity, active] of this.#heavy.endEpoch((each) => this.#widthOf[each]!)) {
+      this.#wishes.set(saltKey(core.keyOf(entity)), active)
+    }
   }
 
   #learn(core: Core): void {
     const count = core.entityCount
     if (count > this.#laneOf.length) {
-      const more = new Uint16Array(count * 2)
-      more.set(this.#laneOf)
-      this.#laneOf = more
+      this.#laneOf = grown(this.#laneOf, count * 2)
+      this.#widthOf = grown(this.#widthOf, count * 2)
     }
     for (; this.#known < count; this.#known++) {
-      this.#laneOf[this.#known] = partitionHash(core.keyOf(this.#known)) % this.#pieces.length
+      const key = core.keyOf(this.#known)
+      this.#laneOf[this.#known] = partitionHash(key) % this.#pieces.length
+      this.#widthOf[this.#known] = this.#salts.size === 0 ? 1 : (this.#salts.get(saltKey(key)) ?? 1)
     }
   }
 
   /** The core has forgotten its entities. */
   forget(): void {
     this.#known = 0
+    this.#heavy.clear()
   }
 
   /** What waits, up to position `to`, as records; and a record without rows for each lane of `also` that has none. */
@@ -173,6 +216,12 @@ function rowBytes(batch: ColumnBatch): (row: number) => number {
 function endOf(part: readonly RowPiece[]): number {
   const { batch, rows } = part.at(-1)!
   return positionOf(batch, rows.at(-1)!) + 1
+}
+
+function grown(cells: Uint16Array<ArrayBuffer>, length: number): Uint16Array<ArrayBuffer> {
+  const more = new Uint16Array(length)
+  more.set(cells)
+  return more
 }
 
 function positionOf({ positions }: ColumnBatch, row: number): number {

@@ -76,6 +76,8 @@ export class RouteRun {
   readonly #decoder: MessageDecoder
   readonly #logs: number
   readonly #toldMs: number[]
+  #layoutVersion: number
+  #spreadVersion = -1
   #committed: number
   #seen: number
   #hash = ''
@@ -141,6 +143,7 @@ export class RouteRun {
     this.#toldMs = new Array<number>(opened.generation.route!.lanes).fill(Number.NEGATIVE_INFINITY)
     this.#decoder = options.decoder({ inputs: plan.state.inputs, onReject: (record) => this.#bury(record) })
     this.#activeMs = clock()
+    this.#layoutVersion = opened.layout.version
 
     const resume = this.#core.position + 1
     const { committed } = transactions
@@ -155,6 +158,19 @@ export class RouteRun {
 
   get log(): string {
     return this.#log
+  }
+
+  /** Entities that should be spread over so many lanes, since the last call. */
+  takeWishes(): ReadonlyMap<string, number> {
+    return this.#lanes.takeWishes()
+  }
+
+  /** Every reader knows by now that entities are spread so, from this layout on. */
+  spread(layoutVersion: number, salts: ReadonlyMap<string, number>): void {
+    if (layoutVersion === this.#spreadVersion) return
+    this.#spreadVersion = layoutVersion
+    this.#layoutVersion = layoutVersion
+    this.#lanes.spread(salts)
   }
 
   get counters(): Counters {
@@ -311,7 +327,11 @@ export class RouteRun {
     const { lateClockMs: clockMs } = this.#core
     const isDue = (lane: number) => nowMs - this.#toldMs[lane]! >= CLOCK_EVERY_MS && clockMs > this.#toldClockMs
     const also = (lane: number) => toAll || this.#isFirst || isDue(lane)
-    const records = this.#lanes.records(to, { clockMs, isIdle: this.#isIdle, logs: this.#logs }, also)
+    const records = this.#lanes.records(
+      to,
+      { clockMs, isIdle: this.#isIdle, logs: this.#logs, layoutVersion: this.#layoutVersion },
+      also,
+    )
     if (records.length === 0 && to === this.#committed) return
     await this.#options.deadLetters?.flush()
     await this.#transactions.commit(records, to, this.#lanes.metadataAfter(records, to))

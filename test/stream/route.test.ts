@@ -4,6 +4,9 @@ import { compileView } from '../../src/define/compile.ts'
 import { count, defineView, float64, last, sum, timestamp, utf8 } from '../../src/define/dsl.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import type { Plan } from '../../src/model/plan.ts'
+import { saltKey, type ViewLayout } from '../../src/model/view-layout.ts'
+import { openSalts } from '../../src/registry/layouts.ts'
+import { createFeatureReader, type FeatureReader } from '../../src/serve/reader.ts'
 import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
@@ -27,7 +30,8 @@ import { type Fate, ScriptedTopic } from './scripted-transactions.ts'
 
 const FILE = 'test/stream/route.test.ts'
 const FATES: readonly (Fate | undefined)[] = [undefined, 'lost', 'unheard', 'undecided']
-const clock = () => START_MS * 2
+const NOW_MS = START_MS * 2
+const DAY_MS = 24 * 3_600_000
 
 /** Each payment in any partition: cards are everywhere. */
 function scatter(payments: readonly Payment[], partitions: number, random: Random): StreamMessage[][] {
@@ -45,6 +49,8 @@ class Scene {
   readonly internal: ScriptedTopic
   readonly lanes: ScriptedGroup
   readonly reports: StreamReport[] = []
+  nowMs = NOW_MS
+  readonly clock = () => this.nowMs
 
   private constructor(
     readonly plan: Plan,
@@ -77,7 +83,7 @@ class Scene {
       openTransactions: this.internal.open,
       decoder: createJsonDecoder,
       lingerMs: 3_600_000,
-      clock,
+      clock: this.clock,
       report: (report) => this.reports.push(report),
     })
     await job.start()
@@ -94,11 +100,22 @@ class Scene {
       namespace: NAMESPACE,
       decoder: createJsonDecoder,
       flushMaxMs: 3_600_000,
-      clock,
+      clock: this.clock,
       report: (report) => this.reports.push(report),
     })
     await job.start()
     return { job, consumer }
+  }
+
+  reader(): FeatureReader {
+    const { store, plan, clock } = this
+    return createFeatureReader({ store, namespace: NAMESPACE, plans: [plan], core: loadCore(), clock })
+  }
+
+  /** Somebody spreads an entity. */
+  async salt(card: string, active: number): Promise<void> {
+    const key = saltKey(Buffer.from(card))
+    await openSalts({ store: this.store, namespace: NAMESPACE }, this.plan, [{ key, active }])
   }
 
   /** One router and one worker take everything there is. */
@@ -117,6 +134,21 @@ class Scene {
     }
     await worker.job.stop()
   }
+}
+
+/** What a reader counts of every card. */
+async function countsOf(reader: FeatureReader, payments: readonly Payment[]): Promise<Map<string, number>> {
+  const cards = [...new Set(payments.map(({ card }) => card))]
+  const entities = cards.map((card) => ({ card }))
+  const { rows, metadata } = await reader.getFeatures({ view: 'spend', entities, asOf: START_MS + DAY_MS })
+  const column = metadata.features.findIndex(({ name }) => name === 'count_24h')
+  return new Map(cards.map((card, i) => [card, Number(rows[i]!.values[column])]))
+}
+
+function countByCard(payments: readonly Payment[]): Map<string, number> {
+  const counts = new Map<string, number>()
+  for (const { card } of payments) counts.set(card, (counts.get(card) ?? 0) + 1)
+  return counts
 }
 
 /** A view whose verdicts depend on the order of each log. */
@@ -161,7 +193,7 @@ describe('a routed topic', () => {
       const routers = [await scene.router()]
       const workers = [await scene.worker()]
       for (let step = 0; step < 80; step++) {
-        const act = random.below(10)
+        const act = random.below(12)
         const router = random.pick(routers)
         const worker = random.pick(workers)
         const partition = random.below(scene.source.logs.length)
@@ -176,7 +208,11 @@ describe('a routed topic', () => {
         else if (act === 5 && routers.length < 3) routers.push(await scene.router())
         else if (act === 6) await scene.lanes.assign(lane, worker.consumer, random.chance(0.5))
         else if (act === 7 && workers.length < 3) workers.push(await scene.worker())
-        else if (act === 8) await worker.consumer.deliver(lane, random.between(1, 5))
+        else if (act === 10) await scene.salt(`card-${random.below(30)}`, random.between(1, scene.route.lanes))
+        else if (act === 11) {
+          scene.nowMs += random.below(5_000)
+          await router.job.lookAtSalts()
+        } else if (act === 8) await worker.consumer.deliver(lane, random.between(1, 5))
         else {
           await random
             .pick(worker.job.runs.length > 0 ? worker.job.runs : [undefined])
@@ -189,6 +225,7 @@ describe('a routed topic', () => {
       await scene.finish()
       expect(scene.reports.filter(({ event }) => event === 'stopped')).toEqual([])
       expect(await storedRows(scene.store, scene.plan)).toEqual(await expectedRows(scene.plan, payments))
+      expect(await countsOf(scene.reader(), payments)).toEqual(countByCard(payments))
     })
     expect(seeds).toBeGreaterThan(0)
   })
@@ -211,7 +248,14 @@ describe('a routed topic', () => {
 
       const store = createMemoryStore()
       const consumer = new ScriptedConsumer(new ScriptedGroup('payments', logs, random))
-      const direct = { plans: [plan], consumer, store, namespace: NAMESPACE, decoder: createJsonDecoder, clock }
+      const direct = {
+        plans: [plan],
+        consumer,
+        store,
+        namespace: NAMESPACE,
+        decoder: createJsonDecoder,
+        clock: () => NOW_MS,
+      }
       const job = await StreamJob.create({ ...direct, flushMaxMs: 3_600_000 })
       await job.start()
       for (let i = 0; i < logs.length; i++) {
@@ -222,6 +266,81 @@ describe('a routed topic', () => {
       expect(await storedRows(scene.store, plan)).toEqual(await storedRows(store, plan))
     })
     expect(seeds).toBeGreaterThan(0)
+  })
+
+  it('finds an entity that is most of the topic, spreads it, and gathers it again; readers never miss a part', async () => {
+    const random = seededRandom(7)
+    const drawn = drawPayments(random, 220_000, 40)
+    const payments = drawn.map((each, i) => (i < 40_000 && random.chance(0.9) ? { ...each, card: 'hot' } : each))
+    const parts = [payments.slice(0, 20_000), payments.slice(20_000, 40_000), payments.slice(40_000)]
+    const scene = await Scene.create([payments.map(messageOf)], 4, random)
+    const reader = scene.reader()
+    const { job, consumer } = await scene.router()
+    await scene.source.assign(0, consumer, false)
+    const worker = await scene.worker()
+    for (let lane = 0; lane < 4; lane++) await scene.lanes.assign(lane, worker.consumer, false)
+    const rowsOf = (from: readonly number[]) =>
+      scene.internal.logs.map((log, lane) =>
+        log.slice(from[lane]).reduce((sum, { value }) => sum + value!.readUInt32LE(4), 0),
+      )
+    let done: readonly Payment[] = []
+    const rows: number[][] = []
+    for (const part of parts) {
+      const before = scene.internal.logs.map((log) => log.length)
+      await consumer.deliver(0, part.length)
+      await job.runs[0]!.tick(60_000)
+      rows.push(rowsOf(before))
+      done = [...done, ...part]
+      for (let lane = 0; lane < 4; lane++) while (await worker.consumer.deliver(lane, 100));
+      for (const run of worker.job.runs) await run.flush()
+      expect(await countsOf(reader, done)).toEqual(countByCard(done))
+      await job.lookAtSalts()
+      scene.nowMs += 3_001
+      await job.lookAtSalts()
+    }
+    expect(Math.max(...rows[0]!) / 20_000).toBeGreaterThan(0.85)
+    expect(Math.max(...rows[1]!) / 20_000).toBeLessThan(0.3)
+    const { generations } = JSON.parse((await scene.store.readLayout(NAMESPACE, 'spend'))!) as ViewLayout
+    expect(generations[0]!.salts).toEqual([{ key: saltKey(Buffer.from('hot')), width: 4, active: 1 }])
+    expect(scene.reports.filter(({ event }) => event === 'salts').map(({ message }) => message)).toEqual([
+      expect.stringMatching(/^the entity of hash [0-9a-f]{12} goes to 4 of 4 lanes in 3 s$/),
+      expect.stringMatching(/goes to 1 of 4 lanes/),
+    ])
+    expect(await storedRows(scene.store, scene.plan)).toEqual(await expectedRows(scene.plan, payments))
+  }, 60_000)
+
+  it('spreads nothing before every reader can know, and rows then say which layout they need', async () => {
+    const random = seededRandom(8)
+    const payments = drawPayments(random, 300, 1)
+    const scene = await Scene.create([payments.map(messageOf)], 4, random)
+    const { job, consumer } = await scene.router()
+    await scene.source.assign(0, consumer, false)
+    const worker = await scene.worker()
+    for (let lane = 0; lane < 4; lane++) await scene.lanes.assign(lane, worker.consumer, false)
+    await job.lookAtSalts()
+    await scene.salt('card-0', 4)
+    const used = async () => {
+      const before = scene.internal.logs.map((log) => log.length)
+      await consumer.deliver(0, 100)
+      await job.runs[0]!.tick(60_000)
+      const rows = scene.internal.logs.map((log, lane) =>
+        log.slice(before[lane]).some(({ value }) => value!.readUInt32LE(4) > 0),
+      )
+      return rows.filter((each) => each).length
+    }
+    await job.lookAtSalts()
+    expect(await used()).toBe(1)
+    scene.nowMs += 2_999
+    await job.lookAtSalts()
+    expect(await used()).toBe(1)
+    scene.nowMs += 1
+    await job.lookAtSalts()
+    expect(await used()).toBe(4)
+    for (let lane = 0; lane < 4; lane++) while (await worker.consumer.deliver(lane, 100));
+    await worker.job.stop()
+    const { version } = JSON.parse((await scene.store.readLayout(NAMESPACE, 'spend'))!) as ViewLayout
+    const answer = await scene.reader().getFeatures({ view: 'spend', entities: [{ card: 'card-0' }], explain: true })
+    expect(answer.rows[0]!.explain![0]!.layoutVersion).toBe(version)
   })
 
   it.each([
@@ -274,7 +393,7 @@ describe('a routed topic', () => {
         plans: [plan],
         consumer,
         decoder: createJsonDecoder,
-        clock,
+        clock: () => NOW_MS,
         report: (report) => reports.push(report),
       })
       await job.start()
