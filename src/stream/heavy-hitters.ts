@@ -2,7 +2,7 @@
  * Which entities make so much of a log that one lane is too few for them.
  *
  * Counted exactly, event by event, in epochs of a fixed number of accepted events, so that a replay finds the same; an average over
- * epochs keeps a moment's burst from spreading an entity and a moment's rest from gathering it again.
+ * epochs keeps a moment's rest from gathering an entity again.
  */
 
 /** Accepted events of one log. */
@@ -17,8 +17,9 @@ const CALM_EPOCHS = 8
 interface Candidate {
   /** Share of the log's events, averaged. */
   share: number
-  /** Epochs in a row in which fewer lanes would have done. */
+  /** Epochs in a row in which half as many lanes would have done, and the most that one of them needed. */
   calm: number
+  most: number
 }
 
 export class HeavyHitters {
@@ -51,7 +52,8 @@ export class HeavyHitters {
    */
   endEpoch(activeOf: (entity: number) => number): Map<number, number> {
     for (const entity of this.#crossed) {
-      if (!this.#candidates.has(entity)) this.#candidates.set(entity, { share: 0, calm: 0 })
+      const share = this.#counts[entity]! / this.#events
+      if (!this.#candidates.has(entity)) this.#candidates.set(entity, { share, calm: 0, most: 1 })
     }
     const changes = new Map<number, number>()
     for (const [entity, candidate] of this.#candidates) {
@@ -59,10 +61,16 @@ export class HeavyHitters {
       candidate.share = candidate.share * (1 - NEWEST) + share * NEWEST
       const active = activeOf(entity)
       const wanted = this.#widthFor(candidate.share)
-      candidate.calm = wanted * 2 <= active ? candidate.calm + 1 : 0
-      if (wanted > active || candidate.calm >= CALM_EPOCHS) changes.set(entity, wanted)
-      if (active === 1 && wanted === 1 && candidate.share * EPOCH_EVENTS < this.#countMin / 4)
-        this.#candidates.delete(entity)
+      const isCalm = wanted * 2 <= active
+      candidate.most = isCalm && candidate.calm > 0 ? Math.max(candidate.most, wanted) : wanted
+      candidate.calm = isCalm ? candidate.calm + 1 : 0
+      if (wanted > active) changes.set(entity, wanted)
+      if (candidate.calm < CALM_EPOCHS) continue
+      changes.set(entity, candidate.most)
+      candidate.calm = 0
+    }
+    for (const [entity, { share }] of this.#candidates) {
+      if (activeOf(entity) === 1 && share * EPOCH_EVENTS < this.#countMin / 4) this.#candidates.delete(entity)
     }
     this.#counts.fill(0)
     this.#events = 0

@@ -7,6 +7,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { loadCore } from '../../src/engine/module.ts'
+import { saltKey, type ViewLayout } from '../../src/model/view-layout.ts'
 import { createFeatureReader } from '../../src/serve/reader.ts'
 import { type KafkaCluster, startKafka, whyNoKafka } from '../support/kafka.ts'
 import { seededRandom } from '../support/random.ts'
@@ -37,7 +38,9 @@ describe.skipIf(missing !== undefined)('a routed pipeline', { timeout: 300_000 +
   it(`gives the rows of an undisturbed run after ${KILLS} times kill -9 of routers and workers`, async () => {
     const random = seededRandom(SEED)
     const stream = await pipeline.stream('scattered', PARTITIONS)
-    const payments = drawPayments(random, 12_000, 300)
+    // One card is most of it: it is spread on the way.
+    const drawn = drawPayments(random, 90_000, 300)
+    const payments = drawn.map((each) => (random.chance(0.7) ? { ...each, card: 'card-7' } : each))
     const expected = await expectedRows(stream.plan, payments)
     const route = (...more: string[]) => routerOf(pipeline, stream, ...more)
     const team: [start: () => Worker, worker: Worker][] = []
@@ -57,8 +60,10 @@ describe.skipIf(missing !== undefined)('a routed pipeline', { timeout: 300_000 +
     await producing
     await pipeline.settles(stream, expected, `${KILLS} kills of routers and workers`, 120)
 
-    // A reader looks into the one lane that has the card.
+    // A reader looks into every lane that has something of the card.
     const { store } = pipeline
+    const { generations } = JSON.parse((await store.readLayout(stream.namespace, stream.plan.view))!) as ViewLayout
+    expect(generations[0]!.salts).toMatchObject([{ key: saltKey(Buffer.from('card-7')), width: 4 }])
     const clock = () => START_MS
     const { namespace, plan } = stream
     const reader = createFeatureReader({ store, namespace, plans: [plan], core: loadCore(), clock })
@@ -91,7 +96,7 @@ async function produceScattered(
 ): Promise<void> {
   const producer = client.producer({ idempotent: true })
   await producer.connect()
-  const parts = 40
+  const parts = 60
   const size = Math.ceil(payments.length / parts)
   for (let part = 0; part < parts; part++) {
     const own = payments.slice(part * size, (part + 1) * size)

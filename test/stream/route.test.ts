@@ -210,7 +210,8 @@ describe('a routed topic', () => {
         else if (act === 7 && workers.length < 3) workers.push(await scene.worker())
         else if (act === 10) await scene.salt(`card-${random.below(30)}`, random.between(1, scene.route.lanes))
         else if (act === 11) {
-          scene.nowMs += random.below(5_000)
+          await router.job.lookAtSalts()
+          scene.nowMs += random.pick([1_000, 3_000])
           await router.job.lookAtSalts()
         } else if (act === 8) await worker.consumer.deliver(lane, random.between(1, 5))
         else {
