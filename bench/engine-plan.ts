@@ -37,6 +37,8 @@ export interface PlanOptions {
   readonly isLean?: boolean
   /** How far behind the frontier an as-of may lie. */
   readonly slack?: Duration
+  /** The head as tiles of this width instead of raw events. */
+  readonly headStep?: Duration
 }
 
 /** Count, sum, min, max and last (and variance) of `value` by `key`, over each window. Features in that order. */
@@ -61,6 +63,7 @@ export function valueView(windows: readonly Duration[], options: Omit<PlanOption
     aggregations,
     tiles: options.tiles,
     slack: options.slack,
+    headStep: options.headStep,
   })
 }
 

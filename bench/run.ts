@@ -21,6 +21,7 @@ import { merge } from './merge.ts'
 import { parquet } from './parquet.ts'
 import { redis } from './redis-serve.ts'
 import { describeMachine, formatContest, formatSummary, type Report } from './report.ts'
+import { route } from './route.ts'
 import { serve } from './serve.ts'
 import { stream } from './stream.ts'
 import { training } from './training.ts'
@@ -38,6 +39,7 @@ const CLAIMS: readonly Claim[] = [
   serve,
   redis,
   stream,
+  route,
   training,
 ]
 
