@@ -77,7 +77,7 @@ export class Mirror implements StreamHandler {
   readonly #runs = new Map<string, MirrorRun>()
   readonly #failures = new Map<string, number>()
   readonly #stopped = new Map<string, TilefoldError>()
-  readonly #commits = new Set<Promise<void>>()
+  readonly #commits = new Set<Promise<unknown>>()
 
   /** Throws CONFIG_INVALID where the views of a topic do not agree on its columns. */
   constructor(options: MirrorOptions) {

@@ -123,13 +123,15 @@ class KafkaConsumer implements StreamConsumer {
     }
   }
 
-  async commit(topic: string, partition: number, position: number, metadata: string): Promise<void> {
+  async commit(topic: string, partition: number, position: number, metadata: string): Promise<boolean> {
     // A broker takes a commit from any member: of what is no longer ours, the new owner's stands.
-    if (!this.#held.has(keyOf(topic, partition)) || this.#consumer === undefined) return
+    if (!this.#held.has(keyOf(topic, partition)) || this.#consumer === undefined) return true
     try {
       await this.#consumer.commitOffsets([{ topic, partition, offset: String(position), metadata }])
+      return true
     } catch (error) {
       this.#log('warn', `cannot commit: ${(error as Error).message}`, { topic, partition, position })
+      return false
     }
   }
 

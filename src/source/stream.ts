@@ -44,8 +44,8 @@ export interface StreamHandler {
 export interface StreamConsumer {
   /** Joins and delivers until `stop`. Resolves when joined. Throws LOG_UNAVAILABLE. */
   start(handler: StreamHandler): Promise<void>
-  /** A hint for other tools: everything before `position` is done. Failures are logged and left. */
-  commit(topic: string, partition: number, position: number, metadata: string): Promise<void>
+  /** A hint for other tools: everything before `position` is done. False: it failed, which is logged, and the partition is still ours. */
+  commit(topic: string, partition: number, position: number, metadata: string): Promise<boolean>
   /** Gives a partition up for `delayMs`, then asks `assigned` again, if it is still ours. */
   restart(topic: string, partition: number, delayMs: number): void
   /** Rejects when the consumer has ended by itself. */

@@ -3,10 +3,16 @@
  * hint, and a commit costs the broker a record: flushes come up to a hundred times a second.
  */
 interface Waiting {
-  /** Undefined: nothing came since the last commit. */
-  commit: (() => Promise<void>) | undefined
+  /** Undefined: nothing came since the last commit, and that did not fail. */
+  commit: Commit | undefined
+  isUnderWay: boolean
+  /** The while is over. */
+  isDue: boolean
   readonly timer: NodeJS.Timeout
 }
+
+/** False: it failed, and is worth another try. */
+type Commit = () => Promise<boolean>
 
 export class Commits {
   readonly #everyMs: number
@@ -18,7 +24,7 @@ export class Commits {
   }
 
   /** `commit` replaces one of the same log that still waits. */
-  add(log: string, commit: () => Promise<void>): void {
+  add(log: string, commit: Commit): void {
     const waiting = this.#waiting.get(log)
     if (waiting) waiting.commit = commit
     else this.#send(log, commit)
@@ -40,17 +46,29 @@ export class Commits {
     for (const log of [...this.#waiting.keys()]) this.drop(log)
   }
 
-  #send(log: string, commit: () => Promise<void>): void {
+  #send(log: string, commit: Commit): void {
     const timer = setTimeout(() => {
-      const { commit: next } = this.#waiting.get(log)!
-      this.#waiting.delete(log)
-      if (next) this.#send(log, next)
+      waiting.isDue = true
+      this.#next(log, waiting)
     }, this.#everyMs)
     timer.unref()
-    this.#waiting.set(log, { commit: undefined, timer })
+    const waiting: Waiting = { commit: undefined, isUnderWay: true, isDue: false, timer }
+    this.#waiting.set(log, waiting)
     const sent = commit()
-      .catch(() => {})
-      .finally(() => this.#underWay.delete(sent))
+      .catch(() => false)
+      .then((isDone) => {
+        this.#underWay.delete(sent)
+        waiting.isUnderWay = false
+        // A group in the middle of a rebalance takes none, and a quiet log has no other.
+        if (!isDone) waiting.commit ??= commit
+        this.#next(log, waiting)
+      })
     this.#underWay.add(sent)
+  }
+
+  #next(log: string, waiting: Waiting): void {
+    if (this.#waiting.get(log) !== waiting || !waiting.isDue || waiting.isUnderWay) return
+    this.#waiting.delete(log)
+    if (waiting.commit) this.#send(log, waiting.commit)
   }
 }

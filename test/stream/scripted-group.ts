@@ -99,8 +99,9 @@ export class ScriptedConsumer implements StreamConsumer {
     }
   }
 
-  async commit(_topic: string, partition: number, position: number, metadata: string): Promise<void> {
+  async commit(_topic: string, partition: number, position: number, metadata: string): Promise<boolean> {
     this.#group.committed[partition] = { position, metadata }
+    return true
   }
 
   restart(_topic: string, partition: number, _delayMs: number): void {
