@@ -9,7 +9,7 @@ import { TilefoldError } from '../model/errors.ts'
 import { kafkaCodecs } from './kafka-codecs.ts'
 import { KafkaSockets } from './kafka-sockets.ts'
 
-export type { Admin, Consumer, EachBatchPayload, IHeaders, Producer, RecordMetadata } from 'kafkajs'
+export type { Admin, Consumer, EachBatchPayload, IHeaders, Producer, RecordMetadata, Transaction } from 'kafkajs'
 
 export interface KafkaOptions {
   /** `host:port` of some brokers; they name the others. */
