@@ -15,14 +15,15 @@ const absent = whyNoKafka()
 const PARTITIONS = 3
 const TRANSACTION_MS = 1_000
 
+let kafka: KafkaCluster
+const holds: Hold[] = []
+let names = 0
+
 describe.skipIf(absent !== undefined)('transactions of Kafka', () => {
-  let kafka: KafkaCluster
   /** Two processes, as it were, and one whose transactions may not last. */
   let a: KafkaTransactions
   let b: KafkaTransactions
   let hasty: KafkaTransactions
-  const holds: Hold[] = []
-  let names = 0
   const logged: KafkaLogEntry[] = []
 
   beforeAll(async () => {
@@ -40,84 +41,6 @@ describe.skipIf(absent !== undefined)('transactions of Kafka', () => {
     await Promise.all([a?.close(), b?.close(), hasty?.close()])
     await kafka?.stop()
   })
-
-  /** A router's names, and topics of its own. */
-  async function router(): Promise<TransactionsName> {
-    const id = `router-${names++}`
-    const sourceTopic = await kafka.createTopic(`${id}-source`, 2)
-    const topic = await kafka.createTopic(`${id}-internal`, PARTITIONS)
-    return { groupId: sourceTopic, transactionalId: `${sourceTopic}-1`, sourceTopic, sourcePartition: 1, topic }
-  }
-
-  /** Everything in `topic` that a reader gets, by partition. */
-  async function read(topic: string, isolation: 'committed' | 'uncommitted' = 'committed'): Promise<string[][]> {
-    const end = `end-${names++}`
-    const producer = kafka.client.producer()
-    await producer.connect()
-    const messages = Array.from({ length: PARTITIONS }, (_, partition) => ({ partition, value: end }))
-    await producer.send({ topic, messages })
-    await producer.disconnect()
-    const values: string[][] = Array.from({ length: PARTITIONS }, () => [])
-    const consumer = kafka.client.consumer({
-      groupId: end,
-      readUncommitted: isolation === 'uncommitted',
-      maxWaitTimeInMs: 50,
-    })
-    await consumer.connect()
-    await consumer.subscribe({ topic, fromBeginning: true })
-    await consumer.run({
-      eachMessage: async ({ partition, message }) => {
-        values[partition]!.push(message.value!.toString())
-      },
-    })
-    await until(
-      () => values.every((each) => each.includes(end)),
-      () => values,
-    )
-    await consumer.disconnect()
-    return values.map((each) => each.filter((value) => !value.startsWith('end-')))
-  }
-
-  /** Let go after the test, if not before. */
-  function held(clientId: string, kind: RequestKind): Hold {
-    const hold = holdRequests(clientId, kind)
-    holds.push(hold)
-    return hold
-  }
-
-  /** Source records [from, to), dealt out over the partitions. */
-  function route(holder: Transactions, from: number, to: number): Promise<void> {
-    return holder.commit(dealt(from, to), to, `behind ${to}`)
-  }
-
-  function dealt(from: number, to: number): RoutedRecord[] {
-    return Array.from({ length: to - from }, (_, i) => ({
-      partition: (from + i) % PARTITIONS,
-      value: Buffer.from(String(from + i)),
-    }))
-  }
-
-  /** What a reader must get of source records [0, to): each once, in order. */
-  function whole(to: number): string[][] {
-    const values: string[][] = Array.from({ length: PARTITIONS }, () => [])
-    for (let i = 0; i < to; i++) values[i % PARTITIONS]!.push(String(i))
-    return values
-  }
-
-  function outcome(committing: Promise<void>): Promise<'whole' | ErrorCode | undefined> {
-    return committing.then(
-      () => 'whole' as const,
-      (error: unknown) => (error instanceof TilefoldError ? error.code : undefined),
-    )
-  }
-
-  const behind = (position: number): CommittedOffset => ({ position, metadata: `behind ${position}` })
-
-  /** What a router would go by that does not wait for its predecessor. */
-  async function fetchEarly({ groupId, sourceTopic, sourcePartition }: TransactionsName): Promise<number> {
-    const [topic] = await kafka.admin.fetchOffsets({ groupId, topics: [sourceTopic] })
-    return Math.max(0, Number(topic!.partitions.find(({ partition }) => partition === sourcePartition)!.offset))
-  }
 
   it('show records, offset and metadata together', async () => {
     const name = await router()
@@ -259,14 +182,14 @@ describe.skipIf(absent !== undefined)('transactions of Kafka', () => {
         await Promise.all([commit.arrived, initialise.arrived])
         const [first, second] = random.chance(0.5) ? [commit, initialise] : [initialise, commit]
         first.release()
-        await sleep(random.below(10))
+        await sleep(random.below(5))
         second.release()
         const [fate, next] = await Promise.all([fating, taking])
         if (fate === 'FENCED') fenced++
         if (goBy === 'committed') {
-          expect([fate, next.committed?.position ?? 0]).toEqual(
-            fate === 'whole' ? ['whole', end] : ['FENCED', position],
-          )
+          // Rarely the broker itself stumbles over the race; nobody knows the fate then, but the one who takes over.
+          const fates = { whole: [end], FENCED: [position], LOG_UNAVAILABLE: [position, end] }
+          expect(fates[fate as keyof typeof fates]).toContain(next.committed?.position ?? 0)
         }
         await holder.close()
         holder = next
@@ -335,3 +258,139 @@ describe.skipIf(absent !== undefined)('transactions of Kafka', () => {
     })
   })
 })
+
+describe.skipIf(absent !== undefined || isForeignKafka)('transactions of three brokers', () => {
+  let transactions: KafkaTransactions
+
+  beforeAll(async () => {
+    kafka = await startKafka({ brokers: 3 })
+    transactions = kafkaTransactions({ brokers: kafka.brokers })
+  })
+  afterAll(async () => {
+    await transactions?.close()
+    await kafka?.stop()
+  })
+
+  it('have each record once while brokers die', { timeout: 400_000 }, async () => {
+    const name = await router()
+    const codes = new Set<ErrorCode | undefined>()
+    let position = 0
+    let isDone = false
+    /** As a router does: what failed is closed, and taken again from the committed offset. */
+    const work = async () => {
+      while (!isDone) {
+        const opening = transactions.open(name)
+        try {
+          const holder = await opening
+          position = holder.committed?.position ?? 0
+          while (!isDone) {
+            await route(holder, position, position + 6)
+            position += 6
+          }
+        } catch (error) {
+          codes.add(error instanceof TilefoldError ? error.code : undefined)
+          await sleep(100)
+        } finally {
+          await opening.then((holder) => holder.close()).catch(() => {})
+        }
+      }
+    }
+    const working = work()
+    const grows = async (by: number) => {
+      const before = position
+      await until(() => position >= before + by)
+    }
+    await grows(60)
+    for (const broker of [0, 1, 2]) {
+      await kafka.kill9(broker)
+      await grows(60)
+      await kafka.restart(broker)
+      await grows(60)
+    }
+    isDone = true
+    await working
+    expect([...codes].filter((code) => code !== 'LOG_UNAVAILABLE')).toEqual([])
+    const last = await transactions.open(name)
+    expect(last.committed).toEqual(behind(position))
+    expect(await read(name.topic)).toEqual(whole(position))
+    process.stderr.write(`three brokers killed: ${position} records, ${[...codes].join(', ') || 'no'} errors\n`)
+  })
+})
+
+/** A router's names, and topics of its own. */
+async function router(): Promise<TransactionsName> {
+  const id = `router-${names++}`
+  const sourceTopic = await kafka.createTopic(`${id}-source`, 2)
+  const topic = await kafka.createTopic(`${id}-internal`, PARTITIONS)
+  return { groupId: sourceTopic, transactionalId: `${sourceTopic}-1`, sourceTopic, sourcePartition: 1, topic }
+}
+
+/** Everything in `topic` that a reader gets, by partition. */
+async function read(topic: string, isolation: 'committed' | 'uncommitted' = 'committed'): Promise<string[][]> {
+  const end = `end-${names++}`
+  const producer = kafka.client.producer()
+  await producer.connect()
+  const messages = Array.from({ length: PARTITIONS }, (_, partition) => ({ partition, value: end }))
+  await producer.send({ topic, messages })
+  await producer.disconnect()
+  const values: string[][] = Array.from({ length: PARTITIONS }, () => [])
+  const consumer = kafka.client.consumer({
+    groupId: end,
+    readUncommitted: isolation === 'uncommitted',
+    maxWaitTimeInMs: 50,
+  })
+  await consumer.connect()
+  await consumer.subscribe({ topic, fromBeginning: true })
+  await consumer.run({
+    eachMessage: async ({ partition, message }) => {
+      values[partition]!.push(message.value!.toString())
+    },
+  })
+  await until(
+    () => values.every((each) => each.includes(end)),
+    () => values,
+  )
+  await consumer.disconnect()
+  return values.map((each) => each.filter((value) => !value.startsWith('end-')))
+}
+
+/** Let go after the test, if not before. */
+function held(clientId: string, kind: RequestKind): Hold {
+  const hold = holdRequests(clientId, kind)
+  holds.push(hold)
+  return hold
+}
+
+/** Source records [from, to), dealt out over the partitions. */
+function route(holder: Transactions, from: number, to: number): Promise<void> {
+  return holder.commit(dealt(from, to), to, `behind ${to}`)
+}
+
+function dealt(from: number, to: number): RoutedRecord[] {
+  return Array.from({ length: to - from }, (_, i) => ({
+    partition: (from + i) % PARTITIONS,
+    value: Buffer.from(String(from + i)),
+  }))
+}
+
+/** What a reader must get of source records [0, to): each once, in order. */
+function whole(to: number): string[][] {
+  const values: string[][] = Array.from({ length: PARTITIONS }, () => [])
+  for (let i = 0; i < to; i++) values[i % PARTITIONS]!.push(String(i))
+  return values
+}
+
+function outcome(committing: Promise<void>): Promise<'whole' | ErrorCode | undefined> {
+  return committing.then(
+    () => 'whole' as const,
+    (error: unknown) => (error instanceof TilefoldError ? error.code : undefined),
+  )
+}
+
+const behind = (position: number): CommittedOffset => ({ position, metadata: `behind ${position}` })
+
+/** What a router would go by that does not wait for its predecessor. */
+async function fetchEarly({ groupId, sourceTopic, sourcePartition }: TransactionsName): Promise<number> {
+  const [topic] = await kafka.admin.fetchOffsets({ groupId, topics: [sourceTopic] })
+  return Math.max(0, Number(topic!.partitions.find(({ partition }) => partition === sourcePartition)!.offset))
+}
