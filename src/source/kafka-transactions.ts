@@ -186,10 +186,13 @@ class Holder implements Transactions {
   /** Ends what was begun, and says what it came to. What Kafka answers to the abort tells whether the id is still ours. */
   async #giveUp(error: unknown, transaction: Transaction | undefined, startMs: number): Promise<TilefoldError> {
     const { name, options, timeoutMs } = this.#held
+    const wasEnding = transaction !== undefined && !transaction.isActive()
     const refusal = transaction?.isActive() ? await transaction.abort().catch((refusal: unknown) => refusal) : undefined
-    // Kafka fences a transaction that takes too long, too; there need not be another holder.
+    // Nothing of ours is under way at a commit: it meets a transition of Kafka's, which is fencing us.
+    const isFenced = isFencing(error) || isFencing(refusal) || (wasEnding && hasType(error, CONCURRENT_TYPES))
+    // A transaction that takes too long is fenced as well; there need not be another holder.
     const isLate = performance.now() - startMs >= timeoutMs
-    if (isLate || !(isFencing(error) || isFencing(refusal))) return logUnavailable(this.#what, options, error)
+    if (!isFenced || isLate) return logUnavailable(this.#what, options, error)
     const { transactionalId } = name
     const message = `cannot ${this.#what}: another holder has taken the id`
     return new TilefoldError('FENCED', message, { transactionalId }, { cause: error })
