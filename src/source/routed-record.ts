@@ -11,7 +11,7 @@
  *
  * Little-endian, as Arrow has it. A record is read in place: cells are views of it.
  */
-import { CELL_BYTES, type Column, type ColumnBatch, type RoutedRange } from '../model/columns.ts'
+import { CELL_BYTES, type Column, type ColumnBatch, type RoutedRange, type TimeUnit } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
 
 /** Rows of a batch that go to one lane. */
@@ -37,9 +37,11 @@ type RecordColumn = Pick<Column, 'name' | 'type' | 'unit' | 'scale'> & {
 
 const MAGIC = 0x31524654
 const HEAD_AT = 16
+const UNITS: ReadonlySet<TimeUnit> = new Set(['s', 'ms', 'us', 'ns', 'day'])
 
 /** Columns are those of the pieces' batches, which all have the same. */
-export function writeRoutedRecord(head: RoutedHead, names: readonly string[], pieces: readonly RowPiece[]): Buffer {
+export function writeRoutedRecord(head: RoutedHead, names: readonly string[], all: readonly RowPiece[]): Buffer {
+  const pieces = all.filter((piece) => piece.rows.length > 0)
   const rows = pieces.reduce((sum, piece) => sum + piece.rows.length, 0)
   const parts: Uint8Array[] = []
   const columns = rows === 0 ? [] : names.map((name) => gather(name, pieces, rows, parts))
@@ -70,8 +72,11 @@ export function readRoutedRecord(record: Uint8Array, position: number): ColumnBa
   const view = new DataView(record.buffer, record.byteOffset, record.length)
   if (view.getUint32(0, true) !== MAGIC) throw corrupt('it is none; is this the topic that a router writes?')
   const length = view.getUint32(4, true)
-  const head = readHead(record.subarray(HEAD_AT, HEAD_AT + view.getUint32(8, true)), corrupt)
-  let at = HEAD_AT + aligned(view.getUint32(8, true))
+  const headBytes = view.getUint32(8, true)
+  // Before anything is made for the rows: each has its position in the record.
+  if (headBytes + length * 4 > record.length - HEAD_AT) throw corrupt('it is cut off')
+  const head = readHead(record.subarray(HEAD_AT, HEAD_AT + headBytes), corrupt)
+  let at = HEAD_AT + aligned(headBytes)
   const take = (bytes: number): Uint8Array => {
     if (!(bytes >= 0 && at + bytes <= record.length)) throw corrupt('it is cut off')
     const piece = record.subarray(at, at + bytes)
@@ -82,8 +87,7 @@ export function readRoutedRecord(record: Uint8Array, position: number): ColumnBa
     const validity = hasNulls ? take((length + 7) >> 3) : undefined
     // The cells of a record need not be aligned in the client's memory.
     const offsets = type === 'utf8' ? new Int32Array(new Uint8Array(take((length + 1) * 4)).buffer) : undefined
-    const cells =
-      type === 'utf8' ? bytes : type === 'bool' ? (length + 7) >> 3 : length * (CELL_BYTES[type] ?? Number.NaN)
+    const cells = type === 'utf8' ? bytes : type === 'bool' ? (length + 7) >> 3 : length * CELL_BYTES[type]
     if (cells !== bytes) throw corrupt(`column ${JSON.stringify(name)} has ${bytes} bytes, expected ${cells}`)
     if (offsets && !isAscending(offsets, bytes)) throw corrupt(`text of column ${JSON.stringify(name)} overlaps`)
     return { name, type, unit, scale, validity, offsets, values: take(bytes) }
@@ -99,19 +103,34 @@ export function readRoutedRecord(record: Uint8Array, position: number): ColumnBa
 }
 
 function readHead(bytes: Uint8Array, corrupt: (why: string) => TilefoldError): RecordHead {
-  let head: RecordHead
+  let head: Partial<RecordHead> | null
   try {
-    head = JSON.parse(Buffer.from(bytes).toString()) as RecordHead
+    head = JSON.parse(Buffer.from(bytes).toString()) as typeof head
   } catch {
     throw corrupt('its head is damaged')
   }
-  const { log, from, to, clockMs, logs, layoutVersion, columns } = head
+  const { log, from, to, clockMs, isIdle, logs, layoutVersion, columns } = head ?? {}
   const isWhole =
     [from, to, clockMs, logs, layoutVersion].every(Number.isSafeInteger) &&
     typeof log === 'string' &&
-    Array.isArray(columns)
-  if (!isWhole || from > to) throw corrupt('its head is damaged')
-  return head
+    typeof isIdle === 'boolean' &&
+    Array.isArray(columns) &&
+    columns.every(isColumn)
+  if (!isWhole || from! > to!) throw corrupt('its head is damaged')
+  return head as RecordHead
+}
+
+function isColumn(column: Partial<RecordColumn> | null): column is RecordColumn {
+  const { name, type, unit, scale, hasNulls, bytes } = column ?? {}
+  return (
+    typeof name === 'string' &&
+    typeof type === 'string' &&
+    (type === 'utf8' || type === 'bool' || Object.hasOwn(CELL_BYTES, type)) &&
+    (unit === undefined || UNITS.has(unit)) &&
+    (scale === undefined || Number.isSafeInteger(scale)) &&
+    typeof hasNulls === 'boolean' &&
+    Number.isSafeInteger(bytes)
+  )
 }
 
 function isAscending(offsets: Int32Array, bytes: number): boolean {
