@@ -1,9 +1,16 @@
-/** A process of the claim `stream`, seen from the one that measures. */
+/** A process of the claims `stream` and `route`, seen from the one that measures. */
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { nowMs, type ProcessReport, type ProcessTask, type ProduceCommand, type SentBatch } from './stream-process.ts'
+import {
+  nowMs,
+  type ProcessReport,
+  type ProcessTask,
+  type ProduceCommand,
+  type ReadableRows,
+  type SentBatch,
+} from './stream-process.ts'
 import type { Servers } from './stream-servers.ts'
 import { StoredPositions } from './stream-worker.ts'
 
@@ -15,6 +22,7 @@ export type Stored = readonly [partition: number, position: number, atMs: number
 export class StreamProcess {
   readonly startMs = nowMs()
   readonly stored: Stored[] = []
+  readonly rows: ReadableRows[] = []
   readonly positions = new StoredPositions()
   readonly assigned: number[] = []
   readonly #child: ChildProcess
@@ -27,6 +35,7 @@ export class StreamProcess {
     this.#child.on('message', (report: ProcessReport) => {
       if ('ready' in report) this.#ready = true
       else if ('assigned' in report) this.assigned.push(report.assigned)
+      else if ('rows' in report) this.rows.push(report.rows)
       else if ('sent' in report) this.#sent = report.sent
       else {
         this.stored.push(report.stored)

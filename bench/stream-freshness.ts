@@ -12,8 +12,8 @@ import { type EventMaker, PARTITIONS, PER_SECOND } from './stream-events.ts'
 import type { ProcessTask, SentBatch } from './stream-process.ts'
 import { checkCounted, quantileOf, type Servers, TOPIC_SETTINGS } from './stream-servers.ts'
 
-const WARMUP_SECONDS = 2
-const QUANTILES = [
+export const WARMUP_SECONDS = 2
+export const QUANTILES = [
   ['p50', 0.5],
   ['p90', 0.9],
   ['p99', 0.99],
@@ -69,7 +69,7 @@ async function oneRound(servers: Servers, role: ProcessTask['role'], maker: Even
   }
 }
 
-function latenciesOf(sent: readonly SentBatch[], stored: readonly Stored[]) {
+export function latenciesOf(sent: readonly SentBatch[], stored: readonly Stored[]) {
   const latencies: { readonly sentMs: number; readonly tookMs: number }[] = []
   for (let partition = 0; partition < PARTITIONS; partition++) {
     const marks = stored.filter((each) => each[0] === partition)

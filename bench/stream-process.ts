@@ -1,12 +1,16 @@
-/** A process of the claim `stream`: the worker, the loop it is compared with, or the producer; told what to be by its argument. */
+/**
+ * A process of the claims `stream` and `route`: the worker, the loop it is compared with, the router, the worker behind it, or the
+ * producer; told what to be by its argument.
+ */
 import { Redis } from 'ioredis'
 import kafkajs, { type Kafka, type Producer } from 'kafkajs'
 import { createRedisStore } from '../src/store/redis.ts'
+import { sourceOf, startLanes, startRouter } from './route-jobs.ts'
 import { EventMaker, type EventMessage } from './stream-events.ts'
 import { startWorker } from './stream-worker.ts'
 
 export interface ProcessTask {
-  readonly role: 'worker' | 'setter' | 'producer'
+  readonly role: 'worker' | 'setter' | 'router' | 'lanes' | 'producer'
   readonly brokers: readonly string[]
   readonly redisUrl: string
   readonly topic: string
@@ -28,10 +32,14 @@ export type ProcessReport =
   | { readonly assigned: number }
   /** Everything of the partition before `position` is readable. */
   | { readonly stored: readonly [partition: number, position: number, atMs: number] }
+  /** These positions of a routed partition are readable. */
+  | { readonly rows: ReadableRows }
   /** Of each batch: the partition, its first offset, how many events, and when they were sent. */
   | { readonly sent: readonly SentBatch[] }
 
 export type SentBatch = readonly [partition: number, offset: number, events: number, atMs: number]
+
+export type ReadableRows = readonly [partition: number, positions: readonly number[], atMs: number]
 
 /** Comparable between processes of one machine, finer than a millisecond. */
 export function nowMs(): number {
@@ -50,6 +58,8 @@ async function main(task: ProcessTask): Promise<void> {
   process.on('disconnect', () => process.exit())
   if (task.role === 'worker') await work(task)
   else if (task.role === 'setter') await setEach(task)
+  else if (task.role === 'router') await route(task)
+  else if (task.role === 'lanes') await workLanes(task)
   else await produce(task)
   tell({ ready: true })
 }
@@ -63,6 +73,20 @@ async function work(task: ProcessTask): Promise<void> {
   await startWorker(task, store, {
     onAssigned: () => tell({ assigned: nowMs() }),
     onStored: (partition, position) => tell({ stored: [partition, position, nowMs()] }),
+  })
+}
+
+async function route(task: ProcessTask): Promise<void> {
+  await startRouter(task, createRedisStore({ urls: task.redisUrl }), {
+    onStored: (partition, position) => tell({ stored: [partition, position, nowMs()] }),
+  })
+}
+
+/** The worker of the topic that the router writes for `topic`. */
+async function workLanes(task: ProcessTask): Promise<void> {
+  await startLanes(task, createRedisStore({ urls: task.redisUrl }), (records) => {
+    const atMs = nowMs()
+    for (const record of records) tell({ rows: [...sourceOf(record), atMs] })
   })
 }
 

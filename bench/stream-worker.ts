@@ -1,7 +1,7 @@
 /** One worker as `tilefold run` makes it, with somebody who looks on: what came in, and what is stored. */
 import { createJsonDecoder } from '../src/source/json-messages.ts'
 import { createKafkaConsumer } from '../src/source/kafka-consumer.ts'
-import type { StreamConsumer } from '../src/source/stream.ts'
+import type { StreamConsumer, StreamMessage } from '../src/source/stream.ts'
 import type { Store } from '../src/store/port.ts'
 import { StreamJob } from '../src/stream/job.ts'
 import { SOURCE, streamPlan } from './stream-events.ts'
@@ -12,24 +12,28 @@ export interface WorkerSettings {
   /** Of the rows, and the group's name. */
   readonly namespace: string
   readonly sessionTimeoutMs?: number
+  /** The view's router writes the topic. */
+  readonly isRouted?: boolean
 }
 
 export interface Onlooker {
   readonly onAssigned?: () => void
   /** Before a batch is folded, and behind. */
-  readonly onBatch?: () => void
+  readonly onBatch?: (partition: number, messages: readonly StreamMessage[]) => void
   readonly onFolded?: (messages: number) => void
   /** Everything of the partition before `position` is readable. */
   readonly onStored?: (partition: number, position: number) => void
 }
 
 export async function startWorker(settings: WorkerSettings, store: Store, onlooker: Onlooker): Promise<StreamJob> {
-  const { brokers, topic, namespace, sessionTimeoutMs } = settings
+  const { brokers, topic, namespace, sessionTimeoutMs, isRouted } = settings
+  const plan = await streamPlan()
   const consumer = createKafkaConsumer({ brokers, groupId: namespace, topics: [topic], sessionTimeoutMs })
   const job = await StreamJob.create({
-    plans: [await streamPlan()],
-    topics: new Map([[SOURCE, topic]]),
-    keyed: new Set([topic]),
+    plans: [plan],
+    ...(isRouted
+      ? { routes: new Map([[plan.view, topic]]) }
+      : { topics: new Map([[SOURCE, topic]]), keyed: new Set([topic]) }),
     consumer: watched(consumer, onlooker),
     store,
     namespace,
@@ -43,7 +47,7 @@ export async function startWorker(settings: WorkerSettings, store: Store, onlook
   return job
 }
 
-function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded }: Onlooker): StreamConsumer {
+export function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded }: Onlooker): StreamConsumer {
   return {
     ended: inner.ended,
     start: (handler) =>
@@ -54,7 +58,7 @@ function watched(inner: StreamConsumer, { onAssigned, onBatch, onFolded }: Onloo
           return position
         },
         async messages(topic, partition, batch, next) {
-          onBatch?.()
+          onBatch?.(partition, batch)
           await handler.messages(topic, partition, batch, next)
           onFolded?.(batch.length)
         },

@@ -59,7 +59,7 @@ export const stream: Claim = {
 }
 
 /** The first group of a new broker has its coordinator made and loaded; how long that takes is nobody's claim. */
-async function wakeCoordinator({ client }: KafkaCluster, topic: string): Promise<void> {
+export async function wakeCoordinator({ client }: KafkaCluster, topic: string): Promise<void> {
   const consumer = client.consumer({ groupId: freshNamespace() })
   const joined = new Promise((resolve) => consumer.on('consumer.group_join', resolve))
   await consumer.connect()
