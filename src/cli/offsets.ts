@@ -12,7 +12,10 @@ export const offsets: Command = {
   name: 'offsets',
   description: `Shows every lane of every generation that the layout of a view names: whether it is history (rows of files) or a log, up to which
 position its rows hold it, which event times it takes, and which generation readers see. A worker or a rebuild goes on right behind the
-position. START: where the lanes of a generation that was begun with --from start.`,
+position. START: where the lanes of a generation that was begun with --from start.
+
+Of a view whose topic is routed, lanes from a route stand at offsets of the internal topic; -o json tells under "sources" up to where their
+last checkpoints have each log of the topic itself. Lanes of the router hold no rows, but the clocks and ids that it judges by.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [],
   examples: [['tilefold offsets spend -o json', 'for a script']],
@@ -36,10 +39,11 @@ async function run({ args, settings, printer }: Call): Promise<undefined> {
           ...(covers && { covers: coversData(covers) }),
           lanes: lanes.filter((lane) => lane.stateHash === stateHash && lane.generation === generation).length,
         })),
-        lanes: lanes.map(({ stateHash, isCurrent, takes, ...rest }) => ({
+        lanes: lanes.map(({ stateHash, isCurrent, takes, sources, ...rest }) => ({
           state_hash: stateHash,
           is_current: isCurrent,
           ...rest,
+          ...(sources && { sources: Object.fromEntries(sources) }),
           ...(takes && { takes: takes.inside ? 'inside' : 'outside', covers: coversData(takes.ranges) }),
         })),
       },

@@ -442,6 +442,11 @@ export class Core {
   }
 }
 
+/** The note in the checkpoint of a core whose rows are judged. */
+export function noteOf(checkpoint: Uint8Array): string {
+  return splitNote(checkpoint).note
+}
+
 /** A checkpoint, the note, and how long the note is (u32). */
 function withNote(checkpoint: Uint8Array, note: string): Uint8Array {
   const text = Buffer.from(note)

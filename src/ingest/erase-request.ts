@@ -22,6 +22,7 @@ import {
 } from '../model/view-layout.ts'
 import { type EraseEntry, requestErase } from '../registry/erase.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
+import { isRoutedLog } from '../registry/routes.ts'
 import type { LaneName } from '../store/port.ts'
 import { Ingest, type IngestSpec } from './ingest.ts'
 
@@ -165,7 +166,9 @@ function heldLane(
     const lanes = Array.from({ length: shards }, (_, i) => liveLane(log, i))
     const shard = lanes.indexOf(lane)
     if (shard < 0) continue
-    const spec = { ...common, lanes, shard, shards, log, notAfterMs, start: startOf(held, log), isHistory: false }
+    const isRouted = isRoutedLog(held, log)
+    const start = startOf(held, log)
+    const spec = { ...common, lanes, shard, shards, log, notAfterMs, start, isHistory: false, isRouted }
     return { name, spec, isSettled: false }
   }
   return undefined

@@ -7,12 +7,7 @@
  */
 import type { RoutedRange } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
-
-interface SourceState {
-  readonly to: number
-  readonly clockMs: number
-  readonly isIdle: boolean
-}
+import { type RouteNote, readNote, type SourceState } from '../model/route-note.ts'
 
 export class RoutedSources {
   readonly #lane: string
@@ -22,7 +17,7 @@ export class RoutedSources {
   /** `note`: as `note()` left it; '' for a lane that begins. */
   constructor(lane: string, note: string) {
     this.#lane = lane
-    const { logs, sources } = note === '' ? { logs: 0, sources: [] } : (JSON.parse(note) as Note)
+    const { logs, sources } = readNote(note)
     this.#logs = logs
     this.#sources = new Map(sources)
   }
@@ -61,11 +56,6 @@ export class RoutedSources {
 
   /** What a checkpoint carries along. */
   note(): string {
-    return JSON.stringify({ logs: this.#logs, sources: [...this.#sources] } satisfies Note)
+    return JSON.stringify({ logs: this.#logs, sources: [...this.#sources] } satisfies RouteNote)
   }
-}
-
-interface Note {
-  readonly logs: number
-  readonly sources: [string, SourceState][]
 }

@@ -13,7 +13,8 @@ import { Merger } from '../engine/merger.ts'
 import { loadCore } from '../engine/module.ts'
 import type { FeatureStatus, FeatureValue, Plan } from '../model/plan.ts'
 import type { GenerationLayout } from '../model/view-layout.ts'
-import { findLogs, type LogsWanted, type ParityLog } from './parity-logs.ts'
+import { refuseRouted } from '../registry/routes.ts'
+import { findLogs, type LogsWanted, type ParityLog, POSITIONS_DIFFER } from './parity-logs.ts'
 import { Replay } from './parity-replay.ts'
 
 export interface ServedVector {
@@ -52,17 +53,20 @@ interface Found {
   readonly absent: Set<string>
 }
 
+const RECOMPUTED = `${POSITIONS_DIFFER}; take the logged values (tilefold training-set --as-served --from-log)`
+
 /** Vectors for which a log is read once: so many rows are held, and one more for each further lane. */
 const VECTORS_AT_ONCE = 100_000
 
 /**
  * In the order of the vectors. Each log is read once for every 100,000 of them; memory holds a row for each vector and lane.
- * Throws SOURCE_NOT_FOUND, SOURCE_CORRUPT, MIRROR_INVALID, COLUMN_*.
+ * Throws SOURCE_NOT_FOUND, SOURCE_CORRUPT, MIRROR_INVALID, COLUMN_*, CONFIG_INVALID for a generation that is routed.
  */
 export async function answersAsServed(options: AsServedOptions): Promise<AsServedAnswer[]> {
   const { plan, generation, vectors, signal } = options
   // Answers without a row need no log.
   const isAnyApplied = vectors.some(({ applied }) => applied.length > 0)
+  if (isAnyApplied) refuseRouted(generation, `recompute what view ${plan.view} served`, RECOMPUTED)
   const logs = isAnyApplied ? (await findLogs(options, generation)).logs : []
   const answers: AsServedAnswer[] = []
   for (let from = 0; from < vectors.length; from += VECTORS_AT_ONCE) {

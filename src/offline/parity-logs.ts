@@ -4,6 +4,7 @@ import { type TakenTimes, takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, historyLane, liveLane, startOf } from '../model/view-layout.ts'
+import { refuseRouted } from '../registry/routes.ts'
 import { createMirrorSource } from '../source/mirror.ts'
 import { findMirrored } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
@@ -40,6 +41,10 @@ export interface LogsFound {
   readonly unchecked: readonly string[]
 }
 
+/** Why what is routed can't be told from a mirror. */
+export const POSITIONS_DIFFER =
+  'its rows are applied up to offsets of that topic, and a mirror knows those of the topic it comes from'
+
 /** Throws SOURCE_NOT_FOUND where nothing can be compared, MIRROR_INVALID, CONFIG_INVALID. */
 export async function findLogs(wanted: LogsWanted, generation: GenerationLayout): Promise<LogsFound> {
   const { plan, mirror, topics, history } = wanted
@@ -49,6 +54,11 @@ export async function findLogs(wanted: LogsWanted, generation: GenerationLayout)
   const own = Array.from({ length: generation.history.lanes }, (_, i) => historyLane(i))
   if (own.length > 0 && history) logs.push(await historyLog(history, own, generation))
   else unchecked.push(...own)
+  if (logs.length === 0) {
+    const instead =
+      own.length > 0 ? 'its history can be compared alone (--history)' : 'there is nothing else to compare'
+    refuseRouted(generation, `compare view ${plan.view} with a mirror`, `${POSITIONS_DIFFER}; ${instead}`)
+  }
   const mirrored = mirror === undefined ? [] : await listMirror(mirror)
   for (const { name, shards, notAfterMs } of generation.logs) {
     const lanes = Array.from({ length: shards }, (_, shard) => liveLane(name, shard))

@@ -16,6 +16,7 @@ import type { InputColumn, Plan } from '../model/plan.ts'
 import { logOfPartition } from '../model/view-layout.ts'
 import { plansOfGeneration } from '../registry/generations.ts'
 import { type LayoutSeat, openGeneration, openLog } from '../registry/layouts.ts'
+import { refuseRouted } from '../registry/routes.ts'
 import { readMirror } from '../source/mirror.ts'
 import { checkMirror, type FoundFile } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
@@ -73,11 +74,19 @@ interface Part {
   readonly files: readonly FoundFile[]
 }
 
-/** Throws SOURCE_NOT_FOUND, MIRROR_INVALID, LOG_GAP, SOURCE_CORRUPT, COLUMN_*, DEFINITION_CHANGED, FENCED, STORE_UNAVAILABLE. */
+/**
+ * Throws SOURCE_NOT_FOUND, MIRROR_INVALID, LOG_GAP, SOURCE_CORRUPT, COLUMN_*, DEFINITION_CHANGED, FENCED, STORE_UNAVAILABLE; CONFIG_INVALID,
+ * before anything is written, where the events of a view come by way of a router.
+ */
 export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
   // Views are corrected one by one: the others do not have the generation.
   const plans = await plansOfGeneration(options.seat, options.plans)
-  for (const plan of plans) await openGeneration(options.seat, plan)
+  for (const plan of plans) {
+    const { generation } = await openGeneration(options.seat, plan)
+    const instead =
+      'its events would count twice. Let the router read the topic again, in a generation of its own (tilefold generation begin, then tilefold route --generation n)'
+    refuseRouted(generation, `rebuild view ${plan.view} from a mirror`, instead)
+  }
   const parts = await findParts({ ...options, plans })
   const recordsTotal = parts.reduce(
     (sum, { files }) => sum + files.reduce((rows, { entry }) => rows + entry.facts.rows, 0),

@@ -12,9 +12,13 @@ import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import { type GenerationLayout, generationOf, lanesOfEntity, type ViewLayout } from '../model/view-layout.ts'
 import type { LayoutSeat } from '../registry/layouts.ts'
+import { refuseRouted } from '../registry/routes.ts'
 import { findMirrored } from '../source/mirror-check.ts'
 import { listMirror } from '../source/mirror-manifest.ts'
 import type { ServedVector } from './as-served.ts'
+import { POSITIONS_DIFFER } from './parity-logs.ts'
+
+const LOG_INSTEAD = 'a log of answers has what was served (tilefold serve --served-log)'
 
 type Entries = ReturnType<typeof readLedger>
 
@@ -42,7 +46,7 @@ export class VisiblePositions {
     this.#begins = begins
   }
 
-  /** Throws LAYOUT_MISSING, DEFINITION_CHANGED, MIRROR_INVALID, SOURCE_NOT_FOUND, STORE_UNAVAILABLE. */
+  /** Throws LAYOUT_MISSING, DEFINITION_CHANGED, CONFIG_INVALID, MIRROR_INVALID, SOURCE_NOT_FOUND, STORE_UNAVAILABLE. */
   static async open(
     { store, namespace }: LayoutSeat,
     plan: Plan,
@@ -67,6 +71,7 @@ export class VisiblePositions {
         { view: plan.view },
       )
     }
+    refuseRouted(generation, `ask the flush ledger of view ${plan.view}`, `${POSITIONS_DIFFER}; ${LOG_INSTEAD}`)
     const entries = new Map<string, Entries>()
     const begins = new Map<string, number>()
     const name = { namespace, stateHash: generation.stateHash, generation: generation.generation }

@@ -11,6 +11,10 @@
  *
  * Under live traffic both move on. So the served markers are read first: a lane that was as far as they were then, a moment later, is not
  * behind. Between that look and the pointer's move readers gain a few records in the old generation that the new one may not have yet.
+ *
+ * Lanes that a router feeds are compared by what they hold of its topic's logs, whatever they are called themselves. Only checkpoints tell that:
+ * of the new generation the newest, which may be less than its lanes hold; of the served one the first behind what readers see, which
+ * may be a little more. Until there is one, its lane counts as behind.
  */
 
 import { coverAll, formatRanges, joinRanges, type TakenTimes, type TimeRange, takenTimes } from '../model/covers.ts'
@@ -25,7 +29,17 @@ import {
   type ViewLayout,
 } from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
-import { change, isCurrent, type LayoutSeat, missing, namedGeneration, type OpenGeneration, put } from './layouts.ts'
+import {
+  change,
+  isCurrent,
+  isLogOf,
+  type LayoutSeat,
+  missing,
+  namedGeneration,
+  type OpenGeneration,
+  put,
+} from './layouts.ts'
+import { type RoutedLane, readRoutedLane, routedLanes, routerLane } from './routes.ts'
 
 /** Where a lane of a generation stands. */
 export interface LaneOffsets {
@@ -33,13 +47,16 @@ export interface LaneOffsets {
   readonly generation: number
   readonly isCurrent: boolean
   readonly lane: string
-  readonly from: 'history' | 'log'
+  /** `route`: an internal topic, whose offsets its positions are. `router`: without rows, what the router judges a log by. */
+  readonly from: 'history' | 'log' | 'route' | 'router'
   /** Of a log, where the generation has a start of its own: the first position that counts. */
   readonly start?: number
   /** Every event at or before it is in the rows; -1 = none yet. */
   readonly marker: number
   /** Event times it takes; all of them where absent. */
   readonly takes?: TakenTimes
+  /** Of a route's lane: by log of the topic that is routed, up to where the lane surely holds it. */
+  readonly sources?: ReadonlyMap<string, number>
 }
 
 export interface OffsetsOfView {
@@ -47,12 +64,15 @@ export interface OffsetsOfView {
   readonly lanes: readonly LaneOffsets[]
 }
 
-/** A lane of the generation that readers see, and how far the other one is. */
+/** A lane of the generation that readers see, and how far the other one is. `served` is Infinity where nothing tells yet. */
 export interface Distance {
   readonly lane: string
   readonly served: number
   readonly reached: number
 }
+
+/** Of each lane that a router feeds, the offset that readers saw at the first look. */
+type Pins = Map<string, number>
 
 /** What a generation keeps from its beginning on. */
 export type GenerationStart = Pick<GenerationLayout, 'starts' | 'completeSinceMs'>
@@ -114,13 +134,16 @@ export async function switchGeneration(
   { allowBehind = false, maxLag = 0, waitMs = 0 }: SwitchOptions = {},
 ): Promise<OpenGeneration> {
   const untilMs = performance.now() + waitMs
+  const pins: Pins = new Map()
   for (;;) {
     const before = await readView(seat, plan)
     const target = namedGeneration(before, plan, number)
     refuseUnfinished(plan, target)
     if (allowBehind) break
     refuseLessHistory(plan, before, target)
-    const behind = (await distances(seat, before, target)).filter(({ served, reached }) => reached + maxLag < served)
+    const behind = (await distances(seat, before, target, pins)).filter(
+      ({ served, reached }) => reached + maxLag < served,
+    )
     if (behind.length === 0) break
     if (performance.now() >= untilMs) throw isBehind(plan, number, behind, maxLag)
     await new Promise((wake) => setTimeout(wake, LOOK_MS))
@@ -177,6 +200,15 @@ function refuseLessHistory({ view }: Plan, layout: ViewLayout, target: Generatio
 }
 
 function isBehind(plan: Plan, number: number, behind: readonly Distance[], maxLag: number): TilefoldError {
+  const untold = behind.filter(({ served }) => served === Number.POSITIVE_INFINITY)
+  if (untold.length > 0) {
+    const lanes = untold.map(({ lane }) => lane).join(', ')
+    return new TilefoldError(
+      'VIEW_NOT_READY',
+      `cannot switch view ${plan.view} to generation ${number}: how much of the topic readers see is not noted yet; got no checkpoint behind what ${lanes} held, expected one within seconds while workers run, a minute where nothing happens (--wait 2m)`,
+      { view: plan.view, generation: number, behind: untold.map(({ lane }) => ({ lane })) },
+    )
+  }
   const { lane, served, reached } = behind.reduce((a, b) => (b.served - b.reached > a.served - a.reached ? b : a))
   return new TilefoldError(
     'VIEW_NOT_READY',
@@ -215,43 +247,95 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<Offsets
   for (const each of generations) {
     const { stateHash, generation, history } = each
     const starts = startsOf(each)
-    // Those that nobody has opened yet have a start all the same.
-    for (const [i, lane] of [...new Set([...lanesOf(each), ...starts.keys()])].entries()) {
-      const marker = await markerOf(seat, each, lane)
+    const own = { stateHash, generation, isCurrent: isCurrent(layout, each) }
+    const routed = new Set(routedLanes(each))
+    const sources = new Set<string>()
+    // Those that nobody has opened yet have a start all the same; of a route the router has it.
+    const named = routed.size > 0 ? [] : starts.keys()
+    for (const [i, lane] of [...new Set([...lanesOf(each), ...named])].entries()) {
       const isHistory = i < history.lanes
-      const from = isHistory ? 'history' : 'log'
       const takes = takenTimes(each.covers, isHistory)
       const start = starts.get(lane)
-      found.push({
-        stateHash,
-        generation,
-        isCurrent: isCurrent(layout, each),
-        lane,
-        from,
-        ...(start !== undefined && { start }),
-        marker,
-        ...(takes && { takes }),
-      })
+      const about = { ...own, lane, ...(takes && { takes }) }
+      if (routed.has(lane)) {
+        const held = await readRoutedLane(seat, each, lane)
+        for (const log of held.sources.keys()) sources.add(log)
+        found.push({ ...about, from: 'route', marker: held.marker, sources: held.sources })
+        continue
+      }
+      const marker = await markerOf(seat, each, lane)
+      found.push({ ...about, from: isHistory ? 'history' : 'log', ...(start !== undefined && { start }), marker })
+    }
+    if (each.route) for (const { log } of each.starts ?? []) sources.add(log)
+    for (const log of [...sources].sort()) {
+      const start = startOf(each, log)
+      const marker = await markerOf(seat, each, routerLane(log))
+      found.push({ ...own, lane: routerLane(log), from: 'router', ...(start !== undefined && { start }), marker })
     }
   }
   return { generations: generations.map((each) => ({ ...each, isCurrent: isCurrent(layout, each) })), lanes: found }
 }
 
 /** Positions are the log's, whatever the state: lanes of one name compare. History lanes count rows of files and don't. */
-async function distances(seat: LayoutSeat, layout: ViewLayout, target: GenerationLayout): Promise<Distance[]> {
+async function distances(
+  seat: LayoutSeat,
+  layout: ViewLayout,
+  target: GenerationLayout,
+  pins: Pins,
+): Promise<Distance[]> {
   const served = servedBy(layout)
   if (!served || served === target) return []
-  const lanes = lanesOf(served).slice(served.history.lanes)
-  const markers = await Promise.all(lanes.map((lane) => markerOf(seat, served, lane)))
+  const seen = await readersSee(seat, served, pins)
+  const held = await surelyHeld(seat, target, [...seen.keys()])
   // What lies before its start it doesn't lack.
   const starts = startsOf(target)
-  return Promise.all(
-    lanes.map(async (lane, i) => ({
-      lane,
-      served: markers[i]!,
-      reached: Math.max(await markerOf(seat, target, lane), (starts.get(lane) ?? 0) - 1),
-    })),
-  )
+  return [...seen].map(([lane, position]) => ({
+    lane,
+    served: position,
+    reached: Math.max(held.get(lane) ?? -1, (starts.get(lane) ?? 0) - 1),
+  }))
+}
+
+/** Up to where readers see each log at most, by the name that its lane has where no router stands between. */
+async function readersSee(seat: LayoutSeat, served: GenerationLayout, pins: Pins): Promise<Map<string, number>> {
+  const seen = new Map<string, number>()
+  const routed = await readRoutedLanes(seat, served)
+  for (const { lane, marker, notedAt, sources } of routed) {
+    if (!pins.has(lane)) pins.set(lane, marker)
+    if (notedAt < pins.get(lane)!) seen.set(lane, Number.POSITIVE_INFINITY)
+    for (const [log, position] of sources) {
+      const name = liveLane(log, 0)
+      seen.set(name, Math.max(position, seen.get(name) ?? -1))
+    }
+  }
+  const fed = new Set(routed.map(({ lane }) => lane))
+  const own = lanesOf(served).filter((lane, i) => i >= served.history.lanes && !fed.has(lane))
+  for (const lane of own) seen.set(lane, await markerOf(seat, served, lane))
+  return seen
+}
+
+/** Up to where the generation has each of the lanes, at least. */
+async function surelyHeld(
+  seat: LayoutSeat,
+  target: GenerationLayout,
+  lanes: readonly string[],
+): Promise<Map<string, number>> {
+  const routed = await readRoutedLanes(seat, target)
+  const least = (lane: string) =>
+    Math.min(
+      ...routed.map(({ sources }) => new Map([...sources].map(([log, to]) => [liveLane(log, 0), to])).get(lane) ?? -1),
+    )
+  const held = new Map<string, number>()
+  for (const lane of lanes) {
+    const log = lane.slice(0, lane.lastIndexOf('.'))
+    const isRouted = target.route !== undefined && isLogOf(target.route.source, log)
+    held.set(lane, isRouted ? least(lane) : await markerOf(seat, target, lane))
+  }
+  return held
+}
+
+async function readRoutedLanes(seat: LayoutSeat, generation: GenerationLayout): Promise<RoutedLane[]> {
+  return Promise.all(routedLanes(generation).map((lane) => readRoutedLane(seat, generation, lane)))
 }
 
 /** What readers see. */

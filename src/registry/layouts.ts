@@ -72,8 +72,9 @@ export function openHistory(seat: LayoutSeat, plan: Plan, request: HistoryReques
       )
     }
     if (history.lanes > 0) return { layout: layout!, generation }
-    if (generation.logs.length > 0 && generation.covers === undefined) {
-      const names = generation.logs.map((log) => log.name).join(', ')
+    // A router has judged by what the layout said when it began.
+    if ((generation.logs.length > 0 || generation.route) && generation.covers === undefined) {
+      const names = generation.logs.map((log) => log.name).join(', ') || `topic ${generation.route!.source}`
       throw new TilefoldError(
         'CONFIG_INVALID',
         `cannot backfill view ${plan.view}: its generation ${generation.generation} already has live events of ${names}; history comes first, or in a generation whose ranges keep both apart (tilefold generation begin --replace)`,
@@ -242,7 +243,8 @@ function routedTopic(namespace: string, { view, stateHash }: Plan, generation: n
   return `${legal(namespace)}.${legal(view)}.${stateHash}.${generation}`
 }
 
-function isLogOf(topic: string, log: string): boolean {
+/** Is it one of the topic's partitions? */
+export function isLogOf(topic: string, log: string): boolean {
   return log.startsWith(`${topic}.`) && /^\d+$/.test(log.slice(topic.length + 1))
 }
 
