@@ -1,5 +1,6 @@
 /** `tilefold doctor`: is everything around us such that the promises hold? */
 import { findUncut } from '../registry/generations.ts'
+import { type FoundRoute, findRoutes, routerGroup } from '../registry/routes.ts'
 import { inspectKafka, type TopicReport } from '../source/kafka-inspect.ts'
 import { type Call, type Command, EXIT_FAILURE, EXIT_OK } from './command.ts'
 import { kafkaOptionsOf } from './kafka-settings.ts'
@@ -12,7 +13,8 @@ import { loadViews } from './views.ts'
 export const doctor: Command = {
   name: 'doctor',
   description: `Looks at Kafka and Redis as the settings name them and says what does not fit: eviction, what a restart of Redis may lose,
-clocks that differ, histories without a cut, topics that are missing, record times that producers may set, leaders elected unclean. Warnings are things to know;
+clocks that differ, histories without a cut, topics that are missing, record times that producers may set, leaders elected unclean; and whether
+the internal topics of routed views are as their routes need them. Warnings are things to know;
 a failure is a promise that cannot be kept, and ends the command with 1.`,
   arguments: [],
   options: TOPIC_OPTIONS,
@@ -33,7 +35,7 @@ async function run(call: Call): Promise<number> {
   const findings = [host(), ...(await ofRedis(call)), ...(await ofKafka(call))]
   // A Redis that does not answer has been waited for once.
   if (!findings.some(({ part, verdict }) => part === 'redis' && verdict === 'failure'))
-    findings.push(...(await ofHistory(call)))
+    findings.push(...(await ofHistory(call)), ...(await ofRoutes(call)))
   printer.result({
     data: { findings },
     table: () =>
@@ -100,7 +102,7 @@ async function ofKafka({ flags, settings }: Call): Promise<Finding[]> {
       topicsOf(topics, plans),
       groupOf(settings, namespace),
     )
-    return [{ part: 'kafka', verdict: 'ok', text: `${brokers} brokers` }, ...reports.flatMap(ofTopic)]
+    return [{ part: 'kafka', verdict: 'ok', text: `${brokers} brokers` }, ...reports.flatMap((each) => ofTopic(each))]
   } catch (error) {
     return [{ part: 'kafka', verdict: 'failure', text: (error as Error).message }]
   }
@@ -122,7 +124,60 @@ async function ofHistory({ settings }: Call): Promise<Finding[]> {
   }
 }
 
-function ofTopic({ topic, partitions, config, replicas }: TopicReport): Finding[] {
+/** Nothing to say where nothing is routed; what does not answer has been told. */
+async function ofRoutes({ settings }: Call): Promise<Finding[]> {
+  if (settings.list('kafka_brokers').length === 0) return []
+  try {
+    const { namespace, plans } = await loadViews(settings)
+    const { store } = await openStore(settings, { readOnly: true, plans })
+    const routes = await findRoutes({ store, namespace }, plans).finally(() => store.close())
+    if (routes.length === 0) return []
+    const kafka = kafkaOptionsOf(settings)
+    const groupId = routerGroup(routes[0]!.route)
+    const names = routes.map(({ route }) => route.topic)
+    const { topics } = await inspectKafka(kafka, names, groupId)
+    const internal = routes.flatMap((each, i) => ofInternalTopic(each, topics[i]!))
+    // Not everybody may ask about it.
+    const transactions = await inspectKafka(kafka, [TRANSACTIONS], groupId).catch(() => undefined)
+    return [...internal, ...(transactions?.topics.flatMap(ofTransactions) ?? [])]
+  } catch {
+    return []
+  }
+}
+
+/** Where brokers keep which transactions are under way, from the first one on. */
+const TRANSACTIONS = '__transaction_state'
+
+function ofInternalTopic({ view, generation, route }: FoundRoute, report: TopicReport): Finding[] {
+  const { topic, partitions, config } = report
+  const part = `topic ${topic}`
+  const whose = `view ${view}, generation ${generation}`
+  if (partitions === undefined) {
+    const text = `there is no such topic, through which ${whose} is routed: tilefold route makes it, but what it held is gone where there was one`
+    return [{ part, verdict: 'failure', text }]
+  }
+  const findings = ofTopic(report, true)
+  if (partitions.length !== route.lanes) {
+    const text = `${partitions.length} partitions, expected the ${route.lanes} lanes of ${whose}: readers look for an entity where the route puts it`
+    findings.push({ part, verdict: 'failure', text })
+  }
+  if (config['cleanup.policy']?.includes('compact')) {
+    findings.push({ part, verdict: 'failure', text: 'compacted: its records have no keys, and each of them is needed' })
+  }
+  return findings
+}
+
+function ofTransactions({ topic, partitions, replicas, config }: TopicReport): Finding[] {
+  const part = `topic ${topic}`
+  if (partitions === undefined) return []
+  if (replicas < 2)
+    return [{ part, verdict: 'warning', text: 'one replica: with its disk routers lose their transactions' }]
+  const text = 'min.insync.replicas is 1: the end of a transaction that one broker alone knows is lost with it'
+  return Number(config['min.insync.replicas']) < 2 ? [{ part, verdict: 'warning', text }] : []
+}
+
+/** `isInternal`: a router writes it, whose record times nobody goes by. */
+function ofTopic({ topic, partitions, config, replicas }: TopicReport, isInternal = false): Finding[] {
   const part = `topic ${topic}`
   if (partitions === undefined) return [{ part, verdict: 'failure', text: 'there is no such topic' }]
   const findings: Finding[] = [
@@ -147,6 +202,7 @@ function ofTopic({ topic, partitions, config, replicas }: TopicReport): Finding[
     })
   }
   if (replicas < 2) findings.push({ part, verdict: 'warning', text: 'one replica: a lost disk loses records' })
+  if (isInternal) return findings
   const isOwnTime = config['message.timestamp.type'] === 'CreateTime'
   const bound = Number(config['message.timestamp.after.max.ms'])
   if (isOwnTime && !(bound < 1e15)) {

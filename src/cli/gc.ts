@@ -17,7 +17,10 @@ export const gc: Command = {
   description: `Lists every state that is stored in the namespace, by state hash and generation, with rows and bytes: current ones are answered
 from, named ones are being built or kept to go back to, retired ones are named by no view's layout. --delete deletes the retired
 ones, in small steps beside readers and writers. It refuses what a layout names, and lanes that somebody wrote to within
---quiet. Ctrl-C or a crash leave the rest to the next call. A directory must have no other writer meanwhile.`,
+--quiet. Ctrl-C or a crash leave the rest to the next call. A directory must have no other writer meanwhile.
+
+Nothing is deleted in Kafka. Where a retired state's events came by way of a router, its internal topic
+(<namespace>.<view>.<state hash>.<generation>) and the group of that name with .router are left to you.`,
   arguments: [],
   options: [
     { flags: '--delete', about: 'delete the retired states, or those of --state' },

@@ -13,7 +13,8 @@ export const ledger: Command = {
   name: 'ledger',
   description: `Shows the flush ledger of each lane that readers of a view look into: how far back it reaches, and the position that was
 readable last. With --at: what was readable at that instant. Every row then held at least the events up to AT LEAST, and none
-held any behind AT MOST. Workers keep a ledger when they are told to (tilefold run --ledger 7d).`,
+held any behind AT MOST. Workers keep a ledger when they are told to (tilefold run --ledger 7d). Of a view whose topic is routed,
+positions are offsets of the internal topic.`,
   arguments: [{ name: '<view>', about: 'name of the view' }],
   options: [{ flags: '--at <instant>', about: 'RFC 3339, or milliseconds since the epoch' }],
   examples: [['tilefold ledger spend --at 2026-03-01T12:00:00Z', 'what a request could see at noon']],

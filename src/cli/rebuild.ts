@@ -20,7 +20,8 @@ export const rebuildCommand: Command = {
   description: `Writes the lanes of mirrored topics as the stream would have written them: for a store that was lost, a new namespace or view,
 or a worker that stopped with LOG_GAP because Kafka has forgotten what it needs. Then "tilefold run" goes on at the offsets
 where the mirror ends, with no gap and no overlap. A lane that holds something goes on from there, so the same call after
-Ctrl-C, a crash or kill -9 finishes the work. Stop the workers first: a lane has one owner.
+Ctrl-C, a crash or kill -9 finishes the work. Stop the workers first: a lane has one owner. A view whose topic is routed is refused:
+its lanes are those of the internal topic.
 
 With --shard i/n this process takes the partitions that are i modulo n, in the mirror's order of topics and partitions;
 run n of them, anywhere. Each reads its own partitions' files and no others.`,

@@ -4,8 +4,15 @@
  */
 import { noteOf } from '../engine/core.ts'
 import { TilefoldError } from '../model/errors.ts'
+import type { Plan } from '../model/plan.ts'
 import { readNote } from '../model/route-note.ts'
-import { type GenerationLayout, liveLane, logOfPartition } from '../model/view-layout.ts'
+import {
+  type GenerationLayout,
+  liveLane,
+  logOfPartition,
+  type RouteLayout,
+  type ViewLayout,
+} from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
 import { isLogOf } from './layouts.ts'
 
@@ -38,6 +45,26 @@ export function routerLane(log: string): string {
 /** The group that reads the topic for the router. */
 export function routerGroup({ topic }: { readonly topic: string }): string {
   return `${topic}.router`
+}
+
+export interface FoundRoute {
+  readonly view: string
+  readonly generation: number
+  readonly route: RouteLayout
+}
+
+/** Of all generations that the views' layouts name. Throws STORE_UNAVAILABLE. */
+export async function findRoutes(
+  { store, namespace }: { readonly store: Store; readonly namespace: string },
+  plans: readonly Plan[],
+): Promise<FoundRoute[]> {
+  const found: FoundRoute[] = []
+  for (const { view } of plans) {
+    const text = await store.readLayout(namespace, view)
+    const { generations } = text === undefined ? { generations: [] } : (JSON.parse(text) as ViewLayout)
+    for (const { generation, route } of generations) if (route) found.push({ view, generation, route })
+  }
+  return found
 }
 
 export interface RoutedLane {

@@ -7,6 +7,8 @@ export interface PartitionEnds {
   readonly next: number
   /** What the group last committed; absent where it never did. */
   readonly committed?: number
+  /** What it said with that. */
+  readonly metadata?: string
 }
 
 export interface TopicReport {
@@ -73,10 +75,11 @@ async function inspectTopic(admin: Admin, topic: string, groupId: string): Promi
       resources: [{ type: TOPIC_RESOURCE, name: topic, configNames: CONFIGS }],
     }),
   ])
-  const commits = new Map(committed?.partitions.map(({ partition, offset }) => [partition, Number(offset)]))
+  const commits = new Map(committed?.partitions.map((each) => [each.partition, each]))
   const partitions = ends.map(({ partition, low, high }): PartitionEnds => {
-    const commit = commits.get(partition) ?? -1
-    return { partition, first: Number(low), next: Number(high), ...(commit < 0 ? {} : { committed: commit }) }
+    const { offset = -1, metadata } = commits.get(partition) ?? {}
+    const commit = Number(offset) < 0 ? {} : { committed: Number(offset), ...(metadata && { metadata }) }
+    return { partition, first: Number(low), next: Number(high), ...commit }
   })
   const entries = resources[0]?.configEntries ?? []
   return {

@@ -177,7 +177,8 @@ function writeTold(told: readonly number[], position: number): string {
   return `1 ${told.map((each) => (each < 0 ? '-' : (position - each).toString(36))).join(',')}`
 }
 
-function readTold(text: string, position: number): number[] | undefined {
+/** Of each lane, up to where it was told of the log before an offset was committed with this; undefined: it says something else. */
+export function readTold(text: string, position: number): number[] | undefined {
   const found = /^1 ((?:-|[0-9a-z]+)(?:,(?:-|[0-9a-z]+))*)$/.exec(text)?.[1]
   return found?.split(',').map((each) => (each === '-' ? -1 : position - Number.parseInt(each, 36)))
 }
