@@ -44,7 +44,7 @@ export function admitEntities(): void {
   }
 }
 
-/** Position that the entity's stored row holds already; -1 unless the host read the row during a replay. */
+/** Position that the entity's stored row holds already; -1 unless the host read the row during a replay, or we wrote it. */
 export function appliedOf(entity: u32): f64 {
   return load<f64>(appliedAt + ((entity as usize) << 3))
 }

@@ -26,7 +26,7 @@
 import { ERROR_ROW_REGRESSED } from './layout'
 import { layoutVersion, levelCount } from './plan'
 import { resetScratch } from './arena'
-import { Dirty } from './entities'
+import { Dirty, appliedOf, setApplied } from './entities'
 import { headFrontierMs } from './fold'
 import { isErasing } from './forget'
 import { Row, emptyRow, openRow } from './row'
@@ -55,6 +55,7 @@ export function flushRow(entry: Dirty, stored: usize, storedBytes: u32, position
   }
   rebuild(storedBytes > 0 ? row : changetype<Row>(0), entry, headFrontierMs)
   finishRow(storedBytes > 0 ? row : changetype<Row>(0), position, layoutVersion)
+  setApplied(entry.entity, max(appliedOf(entry.entity), position as f64))
   return 0
 }
 

@@ -20,15 +20,16 @@ import {
   takeJudged,
   verdictsAt,
 } from './accept'
-import { admitEntities, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
+import { admitEntities, appliedOf, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
 import { KeyTable, clearTable, intern, internOne, keyRecord, laneHash, reserve } from './keys'
 import { clearEvents, eventBytesInUse } from './events'
 import { drawLine, endErasing, erase } from './forget'
-import { slotsEnd } from './slots'
+import { expectSlots, slotsEnd } from './slots'
 import { IDS_FOLLOWED, idBytes, readIds, writeIds } from './dedupe'
 import { advance as advanceWatermark, entitiesAt, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
 import { advanceRow, flushRow } from './flush'
-import { clearDelta, dirtyAtPlace, sortDelta } from './flush/delta'
+import { clearDelta, dirtyAtPlace, endOfChunk, sortDelta } from './flush/delta'
+import { areUnwritten, flushNewRows, packKeys } from './flush/fresh'
 import { clearOut, outAt, outEnd, reserveOut } from './flush/output'
 import { uniteRows } from './flush/unite'
 import { anonymiseRow, rowEnd, rowStart } from './flush/write'
@@ -243,6 +244,10 @@ export function setEntityApplied(entity: u32, appliedPosition: f64): void {
   setApplied(entity, appliedPosition)
 }
 
+export function entityApplied(entity: u32): f64 {
+  return appliedOf(entity)
+}
+
 /** Entity number of a key, met or not; between batches. */
 export function internKey(at: usize, length: u32): u32 {
   reserve(entityTable(), 1, length as usize)
@@ -272,6 +277,11 @@ export function deltaBytes(): usize {
   return slotsEnd + eventBytesInUse()
 }
 
+/** The delta is going to grow to about `bytes`: room is asked for once. */
+export function expectDelta(bytes: usize): void {
+  expectSlots(bytes)
+}
+
 /** Orders the delta for a flush; returns the dirty entities. They are addressed by place, ascending by lane. */
 export function beginFlush(): u32 {
   sortDelta(laneCount)
@@ -284,6 +294,29 @@ export function dirtyEntity(place: u32): u32 {
 
 export function dirtyLane(place: u32): u32 {
   return dirtyAtPlace(place).lane
+}
+
+/** Where a chunk that starts at place `start` ends: behind at most `count` entities, all of one lane. */
+export function chunkEnd(start: u32, count: u32): u32 {
+  return endOfChunk(start, count)
+}
+
+/** 1 where no row has been written, nor read in a replay, of any of the entities at `[start, end)` since they are known. */
+export function chunkIsNew(start: u32, end: u32): i32 {
+  return areUnwritten(start, end) ? 1 : 0
+}
+
+/** Keys of the entities at `[start, end)`: a u32 each, the end of its key in the bytes that follow. Good until the next call. */
+export function chunkKeys(start: u32, end: u32): usize {
+  return packKeys(start, end)
+}
+
+/**
+ * Adds the rows of the dirty entities at `[start, end)`, none of which the store has a row of, to the output region. Returns where each
+ * begins and ends in it, u32 pairs, good until the next call.
+ */
+export function writeNewRows(start: u32, end: u32, flushPosition: f64): usize {
+  return flushNewRows(start, end, flushPosition as i64)
 }
 
 /** Position of the first event in the entity's delta. */

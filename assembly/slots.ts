@@ -33,11 +33,20 @@ const panes = memory.data(8 * 64 * 4)
 export let paneMask: u32 = 63
 let paneCapacity: u32 = 0
 
+/** Growing copies, and touches memory anew: beyond this a delta that is known to become large gets all its room at once. */
+const EXPECTED_FROM: usize = 16 << 20
+let expectedBytes: usize = 0
+
+export function expectSlots(bytes: usize): void {
+  expectedBytes = bytes
+}
+
 export function reserveSlots(count: i32): void {
   if (slotsEnd == 0) slotsEnd = slotBytes
   const end = slotsEnd + (count as usize) * slotBytes
   if (end <= slotsCapacity) return
-  const bytes = max(end + (end >> 1), 1 << 20)
+  let bytes = max(end + (end >> 1), 1 << 20)
+  if (bytes > EXPECTED_FROM) bytes = max(bytes, expectedBytes)
   slotsAt = reallocate(slotsAt, slotsCapacity, bytes)
   slotsCapacity = bytes
   // The slot that empty pane entries name: no tag looks like this.

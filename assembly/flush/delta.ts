@@ -17,39 +17,52 @@ let laneOrderBytes: usize = 0
 
 /** Groups slots and raw events by entity (counting sort, arrival order kept) and entities by lane, each lane's by key. */
 export function sortDelta(lanes: i32): void {
-  for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
-    dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK).slotCount++
+  const slots = (slotsEnd > slotBytes ? slotsEnd / slotBytes - 1 : 0) as u32
+  const ownersBytes = (slots as usize) << 2
+  const placesBytes = (dirtyCount as usize) << 3
+  // Slots and events are met in the order of arrival, their entities at random: what is looked up for each is kept small.
+  const owners = allocate(ownersBytes)
+  const places = allocate(placesBytes)
+  memory.fill(places, 0, placesBytes)
+  for (let slot = slotsAt + slotBytes, owner = owners, end = slotsAt + slotsEnd; slot < end; slot += slotBytes, owner += 4) {
+    const index = dirtyIndex(load<u32>(slot) & ENTITY_MASK)
+    store<u32>(owner, index)
+    countAt(places, index)
   }
   for (let event = rawBytes; event < eventsEnd; event += rawBytes) {
     const entity = load<u32>(eventsAt + event, RAW_OP_AT)
-    if (entity != NO_ENTITY) dirtyOf(entity).eventCount++
+    if (entity != NO_ENTITY) countAt(places + 4, dirtyIndex(entity))
   }
-  let slots: u32 = 0
-  let events: u32 = 0
+  let slotPlace: u32 = 0
+  let eventPlace: u32 = 0
   for (let i: u32 = 0; i < dirtyCount; i++) {
     const entry = dirty(i)
+    const place = places + ((i as usize) << 3)
     entry.lane = load<u32>(lanesAt + ((entry.entity as usize) << 2))
-    entry.slotStart = slots
-    entry.eventStart = events
-    slots += entry.slotCount
-    events += entry.eventCount
-    entry.slotCount = 0
-    entry.eventCount = 0
+    entry.slotStart = slotPlace
+    entry.slotCount = load<u32>(place)
+    entry.eventStart = eventPlace
+    entry.eventCount = load<u32>(place, 4)
+    store<u32>(place, slotPlace)
+    store<u32>(place, eventPlace, 4)
+    slotPlace += entry.slotCount
+    eventPlace += entry.eventCount
   }
-  slotOrderAt = room(slotOrderAt, slotOrderBytes, (slots as usize) << 2)
-  slotOrderBytes = max(slotOrderBytes, (slots as usize) << 2)
-  eventOrderAt = room(eventOrderAt, eventOrderBytes, (events as usize) << 2)
-  eventOrderBytes = max(eventOrderBytes, (events as usize) << 2)
-  for (let slot = slotBytes; slot < slotsEnd; slot += slotBytes) {
-    const entry = dirtyOf(load<u32>(slotsAt + slot) & ENTITY_MASK)
-    store<u32>(slotOrderAt + ((entry.slotStart + entry.slotCount++) << 2), slot as u32)
+  slotOrderAt = room(slotOrderAt, slotOrderBytes, (slotPlace as usize) << 2)
+  slotOrderBytes = max(slotOrderBytes, (slotPlace as usize) << 2)
+  eventOrderAt = room(eventOrderAt, eventOrderBytes, (eventPlace as usize) << 2)
+  eventOrderBytes = max(eventOrderBytes, (eventPlace as usize) << 2)
+  let slot = slotBytes
+  for (let owner = owners, end = owners + ownersBytes; owner < end; owner += 4, slot += slotBytes) {
+    store<u32>(slotOrderAt + ((countAt(places, load<u32>(owner)) as usize) << 2), slot as u32)
   }
   for (let event = rawBytes; event < eventsEnd; event += rawBytes) {
     const entity = load<u32>(eventsAt + event, RAW_OP_AT)
     if (entity == NO_ENTITY) continue
-    const entry = dirtyOf(entity)
-    store<u32>(eventOrderAt + ((entry.eventStart + entry.eventCount++) << 2), event as u32)
+    store<u32>(eventOrderAt + ((countAt(places + 4, dirtyIndex(entity)) as usize) << 2), event as u32)
   }
+  release(owners, ownersBytes)
+  release(places, placesBytes)
 
   laneOrderAt = room(laneOrderAt, laneOrderBytes, (dirtyCount as usize) << 2)
   laneOrderBytes = max(laneOrderBytes, (dirtyCount as usize) << 2)
@@ -91,8 +104,33 @@ export function dirtyAtPlace(place: u32): Dirty {
   return dirty(load<u32>(laneOrderAt + (place << 2)))
 }
 
-function dirtyOf(entity: u32): Dirty {
-  return dirty(load<u32>(dirtyAt + ((entity as usize) << 2)) - 1)
+@inline
+function dirtyIndex(entity: u32): u32 {
+  return load<u32>(dirtyAt + ((entity as usize) << 2)) - 1
+}
+
+/** Adds one to a dirty entity's count and returns what it was. */
+@inline
+function countAt(counts: usize, index: u32): u32 {
+  const at = counts + ((index as usize) << 3)
+  const count = load<u32>(at)
+  store<u32>(at, count + 1)
+  return count
+}
+
+/** Behind at most `count` places from `start`, all of one lane. */
+export function endOfChunk(start: u32, count: u32): u32 {
+  const lane = dirtyAtPlace(start).lane
+  let low = start + 1
+  let high = min(start + count, dirtyCount)
+  // Mostly it is all of one lane, and every look is a cache miss.
+  if (dirtyAtPlace(high - 1).lane == lane) return high
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if (dirtyAtPlace(middle).lane == lane) low = middle + 1
+    else high = middle
+  }
+  return low
 }
 
 function room(at: usize, bytes: usize, wanted: usize): usize {

@@ -19,6 +19,7 @@ import type { ColumnBatch } from '../model/columns.ts'
 import type { Counters } from '../model/counters.ts'
 import type { TakenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
+import type { PackedRows } from '../model/packed-rows.ts'
 import type { StatePlan } from '../model/plan.ts'
 import { columnsFor, writeBatch } from './batch.ts'
 import { type CoreExports, type CoreModule, trapError } from './module.ts'
@@ -53,6 +54,9 @@ function makeRoom(pad: RowPad, used: number, bytes: number): void {
 /** Rows are copied out so many bytes at a time: few copies, and no row keeps many others in memory for long. */
 const COPIED_BYTES = 1 << 18
 
+/** So much is asked for at once, and no more. */
+const EXPECTED_BYTES_MAX = 512 << 20
+
 export class Core {
   readonly state: StatePlan
   readonly #module: CoreModule
@@ -62,10 +66,13 @@ export class Core {
   #layoutVersion = 0
   /** Of an internal topic: what its checkpoints carry along for the host. */
   note = ''
+  readonly #deltaBytes: number
   #exports: CoreExports
   readonly #notAfterMs: number
   #accepted = 0
   #isClean = true
+  /** Were there entities that this core knows no more? Then it cannot tell what was written. */
+  #hasForgotten = false
   #freshBytes: number
 
   constructor(module: CoreModule, state: StatePlan, shares: Shares, notAfterMs: number) {
@@ -74,6 +81,7 @@ export class Core {
     this.#program = stateProgram(state, shares)
     this.#takes = shares.takes
     this.#isJudged = shares.isJudged ?? false
+    this.#deltaBytes = Math.min(shares.deltaBytes ?? 0, EXPECTED_BYTES_MAX)
     this.#notAfterMs = notAfterMs
     this.#exports = module.instantiate()
     this.#configure()
@@ -88,6 +96,7 @@ export class Core {
       if (this.#takes) this.#takeTimes(core, this.#takes)
       if (this.#isJudged) core.takeJudgedRows()
       core.raiseLayout(this.#layoutVersion)
+      core.expectDelta(this.#deltaBytes)
     })
   }
 
@@ -264,6 +273,7 @@ export class Core {
 
   /** Drops all interned keys, and with them what was forgotten; only between flushes. */
   forgetEntities(): void {
+    this.#hasForgotten = true
     this.#run('forget entities', (core) => core.forgetEntities())
   }
 
@@ -284,13 +294,8 @@ export class Core {
     return this.#run('order the delta', (core) => {
       const count = core.beginFlush()
       const chunks: DirtyChunk[] = []
-      let start = 0
-      for (let place = 1; place <= count; place++) {
-        const lane = core.dirtyLane(start)
-        if (place === count || place - start === chunkEntities || core.dirtyLane(place) !== lane) {
-          chunks.push({ lane, start, end: place })
-          start = place
-        }
+      for (let start = 0; start < count; start = chunks.at(-1)!.end) {
+        chunks.push({ lane: core.dirtyLane(start), start, end: core.chunkEnd(start, chunkEntities) })
       }
       return chunks
     })
@@ -325,6 +330,16 @@ export class Core {
       at += length
     }
     return keys
+  }
+
+  /** Has no row of the entity been written, or read in a replay, by this core? */
+  isUnwritten(entity: number): boolean {
+    return !this.#hasForgotten && this.#exports.entityApplied(entity) < 0
+  }
+
+  /** The same for all entities of a chunk. */
+  areUnwritten(chunk: DirtyChunk): boolean {
+    return !this.#hasForgotten && this.#exports.chunkIsNew(chunk.start, chunk.end) !== 0
   }
 
   /** Position of the first event of each entity's delta, in the chunk's order. */
@@ -386,6 +401,24 @@ export class Core {
     })
   }
 
+  /** The new rows of a chunk whose entities have none in the store; their bytes are in `pad`, where they are good until it is used again. */
+  writeNewRows({ start, end }: DirtyChunk, position: number, pad: RowPad): PackedRows {
+    return this.#run('write rows', (core) => {
+      const count = end - start
+      core.beginRows()
+      const boundsAt = core.writeNewRows(start, end, position) >>> 0
+      const keysAt = core.chunkKeys(start, end) >>> 0
+      const { buffer } = core.memory
+      const bounds = new Uint32Array(buffer, boundsAt, 2 * count).slice()
+      const keyEnds = new Uint32Array(buffer, keysAt, count).slice()
+      const keys = new Uint8Array(buffer, keysAt + 4 * count, keyEnds[count - 1]!).slice()
+      const length = bounds[2 * count - 1]!
+      makeRoom(pad, 0, length)
+      pad.memory.set(new Uint8Array(buffer, core.outputAddress() >>> 0, length))
+      return { keys, keyEnds, bytes: pad.memory, bounds, first: 0, end: count }
+    })
+  }
+
   /** Everything flushed is stored: empties the delta. */
   endFlush(): void {
     this.#exports.endFlush()
@@ -404,6 +437,7 @@ export class Core {
   renew(): boolean {
     if (!this.#isClean) return false
     const checkpoint = this.writeCheckpoint()
+    this.#hasForgotten = true
     this.#exports = this.#module.instantiate()
     this.#configure()
     this.readCheckpoint(checkpoint)

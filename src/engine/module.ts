@@ -45,15 +45,21 @@ export interface CoreExports {
   entityCount(): number
   entityKey(entity: number): number
   entityLane(entity: number): number
+  entityApplied(entity: number): number
   setEntityApplied(entity: number, position: number): void
   internKey(at: number, length: number): number
   forgetBefore(entity: number, ms: number): void
   eraseEntity(entity: number, hasRow: number): number
   hashKey(at: number, length: number): number
   deltaBytes(): number
+  expectDelta(bytes: number): void
   beginFlush(): number
   dirtyEntity(place: number): number
   dirtyLane(place: number): number
+  chunkEnd(start: number, count: number): number
+  chunkIsNew(start: number, end: number): number
+  chunkKeys(start: number, end: number): number
+  writeNewRows(start: number, end: number, position: number): number
   dirtyFirstPosition(place: number): number
   beginRows(): void
   writeRow(place: number, stored: number, storedBytes: number, position: number): number

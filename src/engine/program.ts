@@ -48,6 +48,8 @@ export interface Shares {
   readonly takes?: TakenTimes | undefined
   /** Batches are of an internal topic, whose router has judged their rows. */
   readonly isJudged?: boolean
+  /** How large the delta is going to be before it is flushed, where that is known. */
+  readonly deltaBytes?: number | undefined
 }
 
 const POLICIES = { accept: POLICY_ACCEPT, side_output: POLICY_SIDE_OUTPUT, drop: POLICY_DROP }

@@ -119,7 +119,10 @@ export class Ingest {
     this.#options = options
     this.#owners = owners
     const { lanes, shard, shards, completeSinceMs, layoutVersion, takes, isRouted } = spec
-    const shares = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion, takes, isJudged: isRouted }
+    // A history is flushed when its delta is full; a stream long before.
+    const deltaBytes = spec.isHistory ? spec.deltaBytesMax : undefined
+    const share = { lanes: lanes.length, shard, shards, completeSinceMs, layoutVersion }
+    const shares = { ...share, takes, isJudged: isRouted, deltaBytes }
     this.#core = new Core(options.core, spec.state, shares, spec.notAfterMs)
     this.#kept = new KeptRows(spec.isHistory ? 0 : KEPT_BYTES_MAX)
     const all = [...owners.values()]

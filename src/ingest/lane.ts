@@ -33,6 +33,8 @@
  *   again: what it left out because that row had it is in no row any more.
  * - What an owner wrote it may keep, and add to without a look at the store: a write that finds its token and sequence finds the
  *   row as it was left. What is kept goes with the owner; passed on to the next one it ends wrong in 66 %.
+ * - A lane that nobody had written to when we took it (its sequence is 0) has no row but those that we have written since: an
+ *   entity without one needs no read, by the same token.
  * - The foreign row: one that is further than our flushing_to, or at or past the first event of the delta it is combined
  *   with, cannot be ours. REGRESSED. The second line behind the rule before, which it cannot replace: a replaying zombie
  *   may read a foreign row that is within its flushing_to.
@@ -52,6 +54,7 @@ import {
   type WriteOutcome,
 } from '../store/port.ts'
 import { appliedOf, describeLane, judgeRead, segmentHash, writtenRecord } from '../store/rules.ts'
+import { bytesOf, chunksOfPacked, type LaneRows } from './lane-rows.ts'
 import { FlushLedger, type LedgerOptions } from './ledger.ts'
 
 export interface LaneOwnerOptions {
@@ -68,8 +71,6 @@ export interface LaneOwnerOptions {
 }
 
 const RETRY_DELAYS_MS = [20, 100, 500]
-/** What a row costs beside its bytes, so that a million tiny rows do not make one write. */
-const ROW_OVERHEAD_BYTES = 64
 
 export type RowSink = (index: number, bytes: Uint8Array | undefined) => void
 
@@ -92,6 +93,8 @@ export class LaneOwner {
   readonly checkpoint: Checkpoint | undefined
   /** flushing_to as found: up to and including it, read a row before its first fold. */
   readonly replayUntil: number
+  /** Nobody had written to the lane before: what we have not written is not there. */
+  readonly beganEmpty: boolean
   readonly #store: Store
   #layoutVersion: number
   readonly #retryDelaysMs: readonly number[]
@@ -139,6 +142,7 @@ export class LaneOwner {
     const isEmpty = found !== undefined && found.position < 0 && found.segments.length === 0
     this.checkpoint = isEmpty ? undefined : found
     this.replayUntil = record.flushingTo
+    this.beganEmpty = record.sequence === 0
   }
 
   /** The lane record as our last write left it. */
@@ -164,7 +168,7 @@ export class LaneOwner {
    * resolves. `next`: rows to be read on the way, before the first write, so that a trip is saved; not rows of this call.
    * Throws FENCED, REGRESSED, STORE_UNAVAILABLE.
    */
-  writeRows(rows: readonly StoredRow[], next?: RowsToRead): Promise<void> {
+  writeRows(rows: LaneRows, next?: RowsToRead): Promise<void> {
     return this.#inTurn(async () => {
       const ahead = next && this.#tryRead(next).catch(asError)
       for (const chunk of this.#chunksOf(rows)) await this.#write({ rows: chunk })
@@ -179,12 +183,7 @@ export class LaneOwner {
    * Ends the flush under way: with `rows`, every event up to `position` is in the store. `hash` is the source's hash of the
    * record there. With `segments`, the checkpoint at `position` lands in the same write. Throws as `writeRows` does.
    */
-  endFlush(
-    position: number,
-    hash: string,
-    segments?: readonly Uint8Array[],
-    rows: readonly StoredRow[] = [],
-  ): Promise<void> {
+  endFlush(position: number, hash: string, segments?: readonly Uint8Array[], rows: LaneRows = []): Promise<void> {
     return this.#inTurn(async () => {
       this.#check(position === this.#flushingAt(), `the flush under way is at ${this.#flushing}, got ${position}`)
       const chunks = this.#chunksOf(rows)
@@ -266,15 +265,18 @@ export class LaneOwner {
   }
 
   /** In pieces of the store's size. */
-  #chunksOf(rows: readonly StoredRow[]): StoredRow[][] {
+  #chunksOf(rows: LaneRows): LaneRows[] {
     // Replaying, a row may rightly be further than the flush: its owner before us had come as far as flushing_to.
     const limit = Math.max(this.#flushingAt(), this.#record.flushingTo)
+    const check = (applied: number) =>
+      this.#check(applied <= limit, `a row has applied ${applied}, expected at most ${limit}`)
+    const { writeBytesMax } = this.#store
+    if ('bounds' in rows) return chunksOfPacked(rows, writeBytesMax, check)
     const chunks: StoredRow[][] = []
     let bytes = Number.POSITIVE_INFINITY
     for (const row of rows) {
-      const applied = appliedOf(row.bytes)
-      this.#check(applied <= limit, `a row has applied ${applied}, expected at most ${limit}`)
-      if (bytes >= this.#store.writeBytesMax) {
+      check(appliedOf(row.bytes))
+      if (bytes >= writeBytesMax) {
         chunks.push([])
         bytes = 0
       }
@@ -401,10 +403,6 @@ function isUncertain(error: unknown): boolean {
 
 function asError(error: unknown): Error {
   return error instanceof Error ? error : new Error(String(error))
-}
-
-function bytesOf(rows: readonly StoredRow[]): number {
-  return rows.reduce((sum, { key, bytes }) => sum + key.length + bytes.length + ROW_OVERHEAD_BYTES, 0)
 }
 
 function lengthOf(segments: readonly Uint8Array[]): number {

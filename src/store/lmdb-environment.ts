@@ -1,4 +1,4 @@
-import type { RowKey } from './lmdb-key.ts'
+import type { PackedKey, RowKey } from './lmdb-key.ts'
 
 /** What is used of lmdb, with the keys that `writeKey` takes. */
 export interface Environment {
@@ -8,7 +8,7 @@ export interface Environment {
   getBinaryFast(key: Uint8Array | RowKey): Buffer | undefined
   doesExist(key: Uint8Array): boolean
   getKeys(range: { start: Uint8Array; end: Uint8Array; reverse?: boolean; limit?: number }): Iterable<Buffer>
-  put(key: Uint8Array | RowKey, value: Uint8Array): unknown
+  put(key: Uint8Array | RowKey | PackedKey, value: Uint8Array): unknown
   remove(key: Uint8Array): unknown
   transactionSync<T>(work: () => T, flags: number): T
   resetReadTxn(): void

@@ -28,8 +28,23 @@ export class RowKey {
   entity: Uint8Array = WRITER_KEY
 }
 
+/** The same with the entity key in a buffer of many: `keys[from .. to)`. */
+export class PackedKey {
+  prefix: Uint8Array = WRITER_KEY
+  keys: Uint8Array = WRITER_KEY
+  from = 0
+  to = 0
+}
+
 /** What LMDB calls to write a key into its buffer; returns the end. */
-export function writeKey(key: Uint8Array | RowKey, target: Uint8Array, start: number): number {
+export function writeKey(key: Uint8Array | RowKey | PackedKey, target: Uint8Array, start: number): number {
+  if (key instanceof PackedKey) {
+    const { prefix, keys, from, to } = key
+    target.set(prefix, start)
+    const at = start + prefix.length - from
+    for (let i = from; i < to; i++) target[at + i] = keys[i]!
+    return at + to
+  }
   if (!(key instanceof RowKey)) {
     target.set(key, start)
     return start + key.length

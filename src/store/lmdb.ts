@@ -21,6 +21,7 @@ import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { open } from 'lmdb'
 import { TilefoldError } from '../model/errors.ts'
+import type { PackedRows } from '../model/packed-rows.ts'
 import { guardWrite, type WriteGuard } from './guard.ts'
 import type { Environment } from './lmdb-environment.ts'
 import { coded } from './lmdb-error.ts'
@@ -33,6 +34,7 @@ import {
   ledgerKey,
   manifestKey,
   manifestSequence,
+  PackedKey,
   RowKey,
   segmentKey,
   segmentOf,
@@ -57,6 +59,7 @@ import type {
   WriteOutcome,
 } from './port.ts'
 import {
+  appliedBetween,
   appliedOf,
   describeLane,
   judgeRead,
@@ -108,6 +111,7 @@ export class LmdbStore implements SweptStore {
   readonly #keysByLane = new WeakMap<LaneName, LaneKeys>()
   readonly #keysByName = new Map<string, LaneKeys>()
   readonly #rowKey = new RowKey()
+  readonly #packedKey = new PackedKey()
   readonly #sweep = new LmdbSweep({
     db: () => this.#db,
     read: (verb, work) => this.#read(verb, work),
@@ -171,7 +175,9 @@ export class LmdbStore implements SweptStore {
       if (verdict !== 'write') return verdict === 'landed' ? 'ok' : verdict
 
       const record = writtenRecord(stored!, change)
-      for (const row of change.rows ?? []) this.#putRow(keys, row, stored!.flushingTo)
+      const { rows = [] } = change
+      if ('bounds' in rows) this.#putPacked(keys, rows, stored!.flushingTo)
+      else for (const row of rows) this.#putRow(keys, row, stored!.flushingTo)
       for (const segment of change.segments ?? []) {
         this.#db.put(segmentKey(keys, segmentHash(segment)), plain(segment))
       }
@@ -338,6 +344,23 @@ export class LmdbStore implements SweptStore {
       if (applied > appliedOf(bytes)) bytes = withApplied(bytes, applied)
     }
     this.#db.put(key, bytes)
+  }
+
+  #putPacked(keys: LaneKeys, rows: PackedRows, flushingTo: number): void {
+    const key = this.#packedKey
+    key.prefix = keys.rows
+    key.keys = rows.keys
+    const { bounds, keyEnds, end } = rows
+    const bytes = plain(rows.bytes)
+    for (let i = rows.first; i < end; i++) {
+      const from = bounds[2 * i]!
+      const to = bounds[2 * i + 1]!
+      key.from = i === 0 ? 0 : keyEnds[i - 1]!
+      key.to = keyEnds[i]!
+      if (appliedBetween(bytes, from, to) >= flushingTo) this.#db.put(key, bytes.subarray(from, to))
+      else
+        this.#putRow(keys, { key: rows.keys.subarray(key.from, key.to), bytes: bytes.subarray(from, to) }, flushingTo)
+    }
   }
 
   /**

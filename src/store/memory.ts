@@ -4,6 +4,7 @@
  * lagging replica does.
  */
 import { TilefoldError } from '../model/errors.ts'
+import { unpackRows } from '../model/packed-rows.ts'
 import type {
   Checkpoint,
   CheckpointManifest,
@@ -149,10 +150,11 @@ export class MemoryStore implements SweptStore {
           `cannot write checkpoint of lane ${describeLane(lane)}: it names segment ${missing}, which is not stored`,
         )
       }
-      for (const row of change.rows ?? []) appliedOf(row.bytes)
-      const undo = this.#history ? undoOf(state, change.rows ?? []) : undefined
+      const rows = unpackRows(change.rows ?? [])
+      for (const row of rows) appliedOf(row.bytes)
+      const undo = this.#history ? undoOf(state, rows) : undefined
 
-      for (const row of change.rows ?? []) putRow(state.rows, row)
+      for (const row of rows) putRow(state.rows, row)
       for (const [hash, segment] of fresh) state.segments.set(hash, segment)
       if (change.checkpoint !== undefined) addManifest(state, change.checkpoint, fresh)
       if (change.ledger !== undefined) putLedger(state.ledger, change.ledger)

@@ -4,6 +4,7 @@
  * The rules (who may write, what regresses together) are in the header of `lane.ts`; a store only has to make each method
  * atomic as it says.
  */
+import type { KeyedRow, PackedRows } from '../model/packed-rows.ts'
 
 /** A lane of one generation of one state. Everything stored is named by it; the parts are free of `/` and NUL. */
 export interface LaneName {
@@ -38,7 +39,7 @@ export interface LaneRecord {
 /** Everything in one write lands together. Positions and versions only grow: the store keeps the higher of stored and given. */
 export interface LaneWrite {
   /** Absolute rows. The applied position in a row's header is kept at the higher of stored and given; the rest is replaced. */
-  readonly rows?: readonly StoredRow[]
+  readonly rows?: readonly StoredRow[] | PackedRows
   readonly flushingTo?: number
   readonly marker?: { readonly position: number; readonly hash: string }
   readonly layoutVersion?: number
@@ -61,11 +62,8 @@ export interface LedgerWrite extends LedgerSegment {
   readonly dropped: readonly number[]
 }
 
-export interface StoredRow {
-  readonly key: Uint8Array
-  /** At least ROW_APPLIED_BYTE + 8 bytes; the core owns the format, the store knows its applied position alone. */
-  readonly bytes: Uint8Array
-}
+/** `bytes`: at least ROW_APPLIED_BYTE + 8; the core owns the format, the store knows its applied position alone. */
+export type StoredRow = KeyedRow
 
 /** Where the applied position lies in a row: a little-endian int64. */
 export const ROW_APPLIED_BYTE = 8

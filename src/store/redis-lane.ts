@@ -2,6 +2,7 @@
  * What a lane's owner does in Redis: take it, read its record and rows, write. Each is one script, judged there. A command that is
  * on its way may still arrive after its caller was told that it failed: what it carries is a copy (redis-request.ts).
  */
+import { unpackRows } from '../model/packed-rows.ts'
 import type { LaneName, LaneRecord, LaneToken, LaneWrite, LedgerSegment, StoredRow, WriteOutcome } from './port.ts'
 import { type RedisCalls, runScript } from './redis-call.ts'
 import { type CatalogueChange, catalogueOf, changeCatalogue, missingSegment } from './redis-catalogue.ts'
@@ -45,7 +46,7 @@ export class RedisLanes {
 
   async write(lane: LaneName, token: LaneToken, sequence: number, change: LaneWrite): Promise<WriteOutcome> {
     const name = describeLane(lane)
-    const { rows = [] } = change
+    const rows = unpackRows(change.rows ?? [])
     for (;;) {
       const seen = await this.#checkpoints.catalogueFor(lane, change)
       let catalogue: CatalogueChange | undefined

@@ -57,13 +57,18 @@ export function writtenRecord(stored: LaneRecord, change: LaneWrite): LaneRecord
 
 /** The applied position in a row's header; exact up to 2^53. Throws ROW_CORRUPT for bytes too short to hold one. */
 export function appliedOf(row: Uint8Array): number {
-  if (row.length < ROW_APPLIED_BYTE + 8) {
+  return appliedBetween(row, 0, row.length)
+}
+
+/** The same of a row at `[start, end)` of a buffer. */
+export function appliedBetween(row: Uint8Array, start: number, end: number): number {
+  if (end - start < ROW_APPLIED_BYTE + 8) {
     throw new TilefoldError(
       'ROW_CORRUPT',
-      `cannot read a row's applied position: got ${row.length} bytes, expected at least ${ROW_APPLIED_BYTE + 8}`,
+      `cannot read a row's applied position: got ${end - start} bytes, expected at least ${ROW_APPLIED_BYTE + 8}`,
     )
   }
-  const at = ROW_APPLIED_BYTE
+  const at = start + ROW_APPLIED_BYTE
   const low = (row[at]! | (row[at + 1]! << 8) | (row[at + 2]! << 16) | (row[at + 3]! << 24)) >>> 0
   const high = row[at + 4]! | (row[at + 5]! << 8) | (row[at + 6]! << 16) | (row[at + 7]! << 24)
   return high * 2 ** 32 + low

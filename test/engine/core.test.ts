@@ -4,6 +4,7 @@ import { count, defineView, float64, int64, sum, timestamp, utf8 } from '../../s
 import { Core } from '../../src/engine/core.ts'
 import { loadCore } from '../../src/engine/module.ts'
 import type { Shares } from '../../src/engine/program.ts'
+import { unpackRows } from '../../src/model/packed-rows.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { withApplied } from '../../src/store/rules.ts'
 import { eachSeed } from '../fuzz/effort.ts'
@@ -114,6 +115,44 @@ describe('a flush', () => {
       for (let i = 1; i < keys.length; i++) if (keys[i - 1]!.slice(0, 17) > keys[i]!.slice(0, 17)) apart++
     }
     expect([count, apart]).toEqual([4000, 0])
+  })
+
+  it('writes the rows of new entities in one go as it writes them one by one', () => {
+    const random = seededRandom(7)
+    const many = Array.from({ length: 3000 }, (_, i) =>
+      event(START_MS + i * random.below(MINUTE_MS), { whole: BigInt(random.below(1000)) }, [
+        `customer-${random.below(900)}`,
+      ]),
+    )
+    const [core, plain] = [newCore(simple, lanes), newCore(simple, lanes)]
+    const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')
+    let before = 0
+    // Of the second half most have a row, and some are new.
+    for (const half of [many.slice(0, 1000), many.slice(1000)]) {
+      const first = many.indexOf(half[0]!)
+      for (const each of [core, plain]) {
+        each.prepare(batchOf(half, simple.state, first, first)[0]!)
+        each.fold(FAR_MS, false)
+      }
+      for (const chunk of core.beginFlush(100)) {
+        const entities = core.entitiesOf(chunk)
+        expect(entities.map((entity) => core.isUnwritten(entity))).toEqual(entities.map((entity) => entity >= before))
+        expect(core.areUnwritten(chunk)).toBe(first === 0)
+      }
+      const chunks = plain.beginFlush(100)
+      for (const chunk of chunks) {
+        const rows = unpackRows(core.writeNewRows(chunk, core.position, { memory: new Uint8Array(0) }))
+        expect(rows.map(({ key }) => hex(key))).toEqual(plain.keysOf(chunk).map(hex))
+        const expected = plain.writeRows(chunk, Array(rows.length).fill(undefined), plain.position)
+        expect(rows.map(({ bytes }) => hex(bytes))).toEqual(expected.map(hex))
+      }
+      before = core.entityCount
+      for (const each of [core, plain]) each.endFlush()
+    }
+    core.forgetEntities()
+    core.prepare(batchOf(many.slice(-1), simple.state, 3000, 3000)[0]!)
+    core.fold(FAR_MS, false)
+    expect(core.beginFlush(100).map((chunk) => core.areUnwritten(chunk))).toEqual([false])
   })
 
   it('holds no entity of another shard, and every event is judged in each', () => {

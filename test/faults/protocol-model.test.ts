@@ -51,6 +51,7 @@ describe('the lane protocol', () => {
     ['maxApplied', 0, [7]],
     ['tokenFirst', 0, [15]],
     ['keptGoWithOwner', 0, []],
+    ['emptyWhenTaken', 0, []],
     ['readUnderToken', 1, [1541, 1965, 2394, 3940]],
   ])(
     'needs the rule %s',

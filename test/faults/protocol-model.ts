@@ -26,6 +26,8 @@ export interface Rules {
   readonly foreignRow: boolean
   /** Rows that an owner keeps in memory go with it: the next one knows nothing. */
   readonly keptGoWithOwner: boolean
+  /** What an owner has not written is known not to be there only in a lane that nobody had written to before. */
+  readonly emptyWhenTaken: boolean
 }
 
 export const ALL_RULES: Rules = {
@@ -37,6 +39,7 @@ export const ALL_RULES: Rules = {
   readUnderToken: true,
   foreignRow: true,
   keptGoWithOwner: true,
+  emptyWhenTaken: true,
 }
 
 /** Probabilities and sizes of one history: drawn anew for each seed, so that every mix of faults gets its turn. */
@@ -257,6 +260,9 @@ function* own(world: World, nonce: number): Generator<void, void> {
   if (!rules.keptGoWithOwner)
     for (const [entity, kept] of world.kept) residents.set(entity, { ...kept, isDirty: false })
 
+  const beganEmpty = taken?.sequence === 0 || !rules.emptyWhenTaken
+  const written = new Set<number>()
+
   function* write(change: Change): Generator<void, void> {
     if (taken === undefined) {
       taken = yield* ask(world, () => store.take(nonce))
@@ -270,6 +276,7 @@ function* own(world: World, nonce: number): Generator<void, void> {
   }
 
   function* read(entity: number, deltaStart: number): Generator<void, Row> {
+    if (beganEmpty && !written.has(entity)) return { once: 0, twice: 0, applied: -1 }
     const state = yield* ask(world, () => store.state)
     const isOurs = state.counter === taken?.counter && state.nonce === taken.nonce && state.sequence === sequence
     if (rules.readUnderToken && taken !== undefined && !isOurs) throw LOST
@@ -307,6 +314,7 @@ function* own(world: World, nonce: number): Generator<void, void> {
           applied = row.applied
         }
         residents.set(entity, { bag, applied, deltaStart: -1, isDirty: false })
+        written.add(entity)
         rows.push([entity, { once: bag.once, twice: bag.twice, applied: position }])
       }
       yield* write({ rows })

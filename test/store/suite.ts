@@ -1,7 +1,8 @@
 /** What every store promises, as one suite that runs over each of them. */
 import { afterEach, describe, expect, it } from 'vitest'
 import type { LaneName, LaneRecord, LaneToken, LaneWrite, Store, StoredRow } from '../../src/store/port.ts'
-import { appliedOf, segmentHash } from '../../src/store/rules.ts'
+import { appliedOf, segmentHash, withApplied } from '../../src/store/rules.ts'
+import { packRows } from '../support/packed.ts'
 import { seededRandom } from '../support/random.ts'
 
 export interface StoreUnderTest {
@@ -255,6 +256,29 @@ export function testStore(name: string, openStore: () => Promise<StoreUnderTest>
         expected.map((row) => Buffer.from(row.key).toString('hex')),
       )
       expect(found.map((row) => row.bytes[20])).toEqual(expected.map((row) => row.bytes[20]))
+    })
+
+    it('takes rows side by side in one buffer as it takes them one by one', async () => {
+      const { store } = await start()
+      const rows = Array.from({ length: 9 }, (_, i) => rowOf(`k${'k'.repeat(i)}`, i % 2 === 0 ? 9 : 4, i, 24 + 8 * i))
+      const found: StoredRow[][] = []
+      for (const [lane, change] of [
+        [LANE, rows.slice(2, 8)],
+        [
+          { ...LANE, lane: 'h1' },
+          { ...packRows(rows), first: 2, end: 8 },
+        ],
+      ] as const) {
+        const write = writer(store, await store.takeLane(lane, 'a'), lane)
+        // One is stored further than it is given again, and stays so.
+        await write({ rows: [{ ...rows[3]!, bytes: withApplied(rows[3]!.bytes, 9) }], flushingTo: 9 })
+        await write({ rows: change })
+        found.push(await rowsOf(store, lane))
+      }
+      const show = (each: readonly StoredRow[]) =>
+        each.map(({ key, bytes }) => [Buffer.from(key).toString(), Buffer.from(bytes).toString('hex')])
+      expect(found[0]).toHaveLength(6)
+      expect(show(found[1]!)).toEqual(show(found[0]!))
     })
 
     it('refuses a row too short for an applied position, and writes nothing of that write', async () => {
