@@ -3,7 +3,7 @@
 import { formatRanges, parseRange, type TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import { formatInstant } from '../model/time.ts'
-import type { LogStart } from '../model/view-layout.ts'
+import { generationOf, type LogStart } from '../model/view-layout.ts'
 import { surveyStates } from '../registry/gc.ts'
 import { beginGeneration, dropGeneration, missingHistory, switchGeneration } from '../registry/generations.ts'
 import { catalogOf, viewNamed } from '../serve/catalog.ts'
@@ -109,6 +109,12 @@ async function run(call: Call): Promise<undefined> {
     if (lacking !== undefined) {
       printer.warn(
         `readers see history that this generation is without so far: it needs files of ${lacking}${covers ? ', so begin one with --replace for those times, too' : ' (tilefold backfill --generation)'}`,
+      )
+    }
+    const { route } = (current && generationOf(done.layout, current.stateHash, current.generation)) ?? {}
+    if (action === 'begin' && route) {
+      printer.note(
+        `Readers see topic ${route.source} by way of a router; before any worker fills this generation, begin its route too, or it reads the topic itself (tilefold route ${plan.view} --generation ${done.generation.generation}).`,
       )
     }
     const about = { state_hash: done.generation.stateHash, generation: done.generation.generation }

@@ -20,8 +20,8 @@ export const rebuildCommand: Command = {
   description: `Writes the lanes of mirrored topics as the stream would have written them: for a store that was lost, a new namespace or view,
 or a worker that stopped with LOG_GAP because Kafka has forgotten what it needs. Then "tilefold run" goes on at the offsets
 where the mirror ends, with no gap and no overlap. A lane that holds something goes on from there, so the same call after
-Ctrl-C, a crash or kill -9 finishes the work. Stop the workers first: a lane has one owner. A view whose topic is routed is refused:
-its lanes are those of the internal topic.
+Ctrl-C, a crash or kill -9 finishes the work. Stop the workers first: a lane has one owner. Views whose topic is routed are left
+out: their lanes are those of the internal topic.
 
 With --shard i/n this process takes the partitions that are i modulo n, in the mirror's order of topics and partitions;
 run n of them, anywhere. Each reads its own partitions' files and no others.`,
@@ -98,8 +98,11 @@ async function run({ flags, settings, terminal, printer }: Call): Promise<number
 }
 
 function summarise(report: RebuildReport, seconds: number, rejects: Rejects, printer: Printer): void {
-  const { finished, records, partitions, views } = report
+  const { finished, records, partitions, views, leftOut } = report
   const rate = Math.round(records / seconds)
+  for (const view of leftOut) {
+    printer.warn(`view ${view} is left out: its events come by way of a router, and would count twice`)
+  }
   warnOfNothing(views, printer)
   printer.result({
     data: {
@@ -109,6 +112,7 @@ function summarise(report: RebuildReport, seconds: number, rejects: Rejects, pri
       records_per_second: rate,
       unreadable: rejects.unreadable,
       put_aside: rejects.aside,
+      left_out: leftOut,
       partitions: partitions.map(({ goOnAt, ...rest }) => ({ ...rest, go_on_at: goOnAt })),
       views: countersData(views),
     },

@@ -13,7 +13,7 @@ import type { IngestHandle, IngestPool } from '../ingest/pool.ts'
 import { liveSpecs, sharesRows } from '../ingest/specs.ts'
 import type { Counters } from '../model/counters.ts'
 import type { InputColumn, Plan } from '../model/plan.ts'
-import { logOfPartition } from '../model/view-layout.ts'
+import { type GenerationLayout, logOfPartition } from '../model/view-layout.ts'
 import { plansOfGeneration } from '../registry/generations.ts'
 import { type LayoutSeat, openGeneration, openLog } from '../registry/layouts.ts'
 import { refuseRouted } from '../registry/routes.ts'
@@ -61,10 +61,15 @@ export interface RebuildReport {
   readonly finished: boolean
   readonly records: number
   readonly partitions: readonly RebuiltPartition[]
+  /** Views whose events come by way of a router: a rebuild would count them twice. */
+  readonly leftOut: readonly string[]
   readonly views: readonly { readonly view: string; readonly counters: Counters }[]
 }
 
 const DELTA_BYTES_MAX = 64 << 20
+
+const COUNTS_TWICE =
+  'its events would count twice. Let a router read the topic again, in a generation of its own (tilefold generation begin, then tilefold route --generation n)'
 
 /** A mirrored partition, and the views that take its events. */
 interface Part {
@@ -75,24 +80,27 @@ interface Part {
 }
 
 /**
- * Throws SOURCE_NOT_FOUND, MIRROR_INVALID, LOG_GAP, SOURCE_CORRUPT, COLUMN_*, DEFINITION_CHANGED, FENCED, STORE_UNAVAILABLE; CONFIG_INVALID,
- * before anything is written, where the events of a view come by way of a router.
+ * Throws SOURCE_NOT_FOUND, MIRROR_INVALID, LOG_GAP, SOURCE_CORRUPT, COLUMN_*, DEFINITION_CHANGED, FENCED, STORE_UNAVAILABLE; CONFIG_INVALID
+ * where every view's events come by way of a router.
  */
 export async function rebuild(options: RebuildOptions): Promise<RebuildReport> {
   // Views are corrected one by one: the others do not have the generation.
   const plans = await plansOfGeneration(options.seat, options.plans)
-  for (const plan of plans) {
-    const { generation } = await openGeneration(options.seat, plan)
-    const instead =
-      'its events would count twice. Let the router read the topic again, in a generation of its own (tilefold generation begin, then tilefold route --generation n)'
-    refuseRouted(generation, `rebuild view ${plan.view} from a mirror`, instead)
+  const generations = new Map<Plan, GenerationLayout>()
+  for (const plan of plans) generations.set(plan, (await openGeneration(options.seat, plan)).generation)
+  const own = plans.filter((plan) => generations.get(plan)!.route === undefined)
+  const routed = plans.filter((plan) => !own.includes(plan))
+  if (own.length === 0) {
+    for (const plan of routed)
+      refuseRouted(generations.get(plan)!, `rebuild view ${plan.view} from a mirror`, COUNTS_TWICE)
   }
-  const parts = await findParts({ ...options, plans })
+  const parts = await findParts({ ...options, plans: own })
   const recordsTotal = parts.reduce(
     (sum, { files }) => sum + files.reduce((rows, { entry }) => rows + entry.facts.rows, 0),
     0,
   )
-  const job = new Rebuild(options, recordsTotal)
+  const leftOut = routed.map(({ view }) => view)
+  const job = new Rebuild(options, recordsTotal, leftOut)
   // A thread has the views of one partition at a time; without threads this one has.
   const waiting = [...parts]
   const lines = Array.from({ length: Math.max(1, options.pool.threads) }, async () => {
@@ -118,11 +126,13 @@ class Rebuild {
   readonly #recordsTotal: number
   readonly #partitions: RebuiltPartition[] = []
   readonly #counters = new Map<string, Counters>()
+  readonly #leftOut: readonly string[]
   #recordsDone = 0
   #records = 0
 
-  constructor(options: RebuildOptions, recordsTotal: number) {
+  constructor(options: RebuildOptions, recordsTotal: number, leftOut: readonly string[]) {
     this.#options = options
+    this.#leftOut = leftOut
     this.#recordsTotal = recordsTotal
   }
 
@@ -136,6 +146,7 @@ class Rebuild {
     return {
       finished: !this.isStopped,
       records: this.#records,
+      leftOut: this.#leftOut,
       partitions: this.#partitions.sort(byPartition),
       views: [...this.#counters].map(([view, counters]) => ({ view, counters })),
     }

@@ -126,6 +126,12 @@ describe.skipIf(whyNoKafka() !== undefined)('a routed view', { timeout: 180_000 
     ])
   })
 
+  it('says at the beginning of another generation that a route is to be begun, too', async () => {
+    const begin = ['generation', 'begin', 'spend', ...flags.slice(0, 4)]
+    const { stderr } = await cli(begin, { nowMs: START_MS * 2 })
+    expect(stderr).toContain('(tilefold route spend --generation 2)')
+  })
+
   it('is looked at by the doctor with its internal topic and the log of transactions', async () => {
     const about = async (part: string) => {
       const { answer } = await ask<{ findings: Finding[] }>('doctor')

@@ -4,7 +4,9 @@ import { loadCore } from '../../src/engine/module.ts'
 import { IngestPool } from '../../src/ingest/pool.ts'
 import { encodeKey } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
+import type { ViewLayout } from '../../src/model/view-layout.ts'
 import { compareWithMirror } from '../../src/offline/parity.ts'
+import { findLogs } from '../../src/offline/parity-logs.ts'
 import { rebuild } from '../../src/offline/rebuild.ts'
 import { answersOfLayouts } from '../../src/offline/served-lanes.ts'
 import { VisiblePositions } from '../../src/offline/served-ledger.ts'
@@ -66,10 +68,41 @@ describe('a routed view', () => {
     expect(await storedRows(store, plan)).toEqual(before)
   })
 
+  it('is left out where other views are rebuilt', async () => {
+    const other = await paymentsView('payments', 'twin')
+    const seat = { store, namespace: NAMESPACE }
+    const pool = new IngestPool({ threads: 0, store, clock })
+    const before = await storedRows(store, plan)
+    const report = await rebuild({ seat, plans: [plan, other], dir, pool, clock })
+    await pool.close()
+    expect(report).toMatchObject({
+      finished: true,
+      records: payments.length,
+      leftOut: ['spend'],
+      views: [{ view: 'twin' }],
+    })
+    expect(await storedRows(store, plan)).toEqual(before)
+    // From the topic itself or by way of a router: the rows are the same.
+    expect(await storedRows(store, other)).toEqual(before)
+  })
+
   it('is not compared with a mirror', async () => {
     await expect(compareWithMirror({ seat, plan, dir, clock, core: loadCore() })).rejects.toMatchObject({
       code: 'CONFIG_INVALID',
       message: expect.stringMatching(/cannot compare view spend with a mirror.*applied up to offsets of that topic/),
+    })
+  })
+
+  it('has its history compared alone where files are given', async () => {
+    const { generations } = JSON.parse((await store.readLayout(NAMESPACE, plan.view))!) as ViewLayout
+    const source = { log: 'files', rowsTotal: 0, read: async function* () {} }
+    const generation = { ...generations[0]!, history: { lanes: 1, log: 'files' } }
+    const wanted = { plan, mirror: dir, history: { source, notAfterMs: 0 } }
+    const { logs, unchecked } = await findLogs(wanted, generation)
+    expect(logs.map(({ lanes }) => lanes)).toEqual([['h0']])
+    expect(unchecked).toEqual(generation.logs.map(({ name }) => `${name}.0`))
+    await expect(findLogs({ plan, mirror: dir }, generation)).rejects.toMatchObject({
+      message: expect.stringContaining('its history can be compared alone (--history)'),
     })
   })
 
