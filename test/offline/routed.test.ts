@@ -95,7 +95,7 @@ describe('a routed view', () => {
 
   it('has its history compared alone where files are given', async () => {
     const { generations } = JSON.parse((await store.readLayout(NAMESPACE, plan.view))!) as ViewLayout
-    const source = { log: 'files', rowsTotal: 0, read: async function* () {} }
+    const source = { log: 'files', rowsTotal: async () => 0, read: async function* () {} }
     const generation = { ...generations[0]!, history: { lanes: 1, log: 'files' } }
     const wanted = { plan, mirror: dir, history: { source, notAfterMs: 0 } }
     const { logs, unchecked } = await findLogs(wanted, generation)
