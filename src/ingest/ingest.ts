@@ -274,6 +274,10 @@ export class Ingest {
     return new Map([...this.#owners].map(([lane, owner]) => [lane, owner.record.sequence]))
   }
 
+  get #writes(): number {
+    return [...this.#owners.values()].reduce((sum, owner) => sum + owner.record.sequence, 0)
+  }
+
   /** Erases what was asked to be forgotten since the last look, and says so in the lanes' records. */
   async #forget(): Promise<void> {
     const lanes = await this.#erasures.look()
@@ -286,10 +290,12 @@ export class Ingest {
     const isDue = isLast || Math.abs(nowMs - this.#checkpointMs) >= CHECKPOINT_INTERVAL_MS[kind]
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
     const how = { pace: this.#options.pace, isHistory: this.spec.isHistory }
+    const before = this.#writes
     const { rows, bytes } = await flushLanes(this.#core, this.#owners, this.#kept, isDue, this.#lastHash, lanes, how)
     this.#written.rows += rows
     this.#written.bytes += bytes
-    if (isDue) this.#checkpointMs = nowMs
+    // A flush of nothing takes none along.
+    if (isDue && this.#writes > before) this.#checkpointMs = nowMs
     if (this.#core.entityCount > ENTITIES_MAX) {
       this.#core.forgetEntities()
       this.#kept.clear()

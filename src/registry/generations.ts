@@ -269,8 +269,14 @@ export async function readOffsets(seat: LayoutSeat, plan: Plan): Promise<Offsets
     if (each.route) for (const { log } of each.starts ?? []) sources.add(log)
     for (const log of [...sources].sort()) {
       const start = startOf(each, log)
-      const marker = await markerOf(seat, each, routerLane(log))
-      found.push({ ...own, lane: routerLane(log), from: 'router', ...(start !== undefined && { start }), marker })
+      const marker = await markerOf(seat, each, routerLane(plan.view, log))
+      found.push({
+        ...own,
+        lane: routerLane(plan.view, log),
+        from: 'router',
+        ...(start !== undefined && { start }),
+        marker,
+      })
     }
   }
   return { generations: generations.map((each) => ({ ...each, isCurrent: isCurrent(layout, each) })), lanes: found }

@@ -38,8 +38,8 @@ export function routedLanes({ route }: Pick<GenerationLayout, 'route'>): string[
 }
 
 /** Without rows: the clocks and ids by which the router judges a log. */
-export function routerLane(log: string): string {
-  return `route.${log}`
+export function routerLane(view: string, log: string): string {
+  return `route.${view}.${log}`
 }
 
 /** The group that reads the topic for the router. */

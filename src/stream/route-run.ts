@@ -21,6 +21,7 @@ import type { Plan } from '../model/plan.ts'
 import { logOfPartition, startOf } from '../model/view-layout.ts'
 import type { WorkerMetrics } from '../observe/port.ts'
 import type { OpenGeneration } from '../registry/layouts.ts'
+import { routerLane } from '../registry/routes.ts'
 import type { DeadLetters } from '../source/dead-letters.ts'
 import type { RejectedRecord } from '../source/port.ts'
 import { hashOf } from '../source/record-hash.ts'
@@ -110,7 +111,7 @@ export class RouteRun {
     try {
       const { stateHash } = plan
       const { generation } = opened.generation
-      const lane = { namespace, stateHash, generation, lane: `route.${log}` }
+      const lane = { namespace, stateHash, generation, lane: routerLane(plan.view, log) }
       const owner = await LaneOwner.acquire({ store, lane, nonce: randomUUID(), layoutVersion: opened.layout.version })
       const run = new RouteRun(options, bounds, transactions, owner)
       await run.#begin(bounds)

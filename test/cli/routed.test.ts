@@ -122,7 +122,7 @@ describe.skipIf(whyNoKafka() !== undefined)('a routed view', { timeout: 180_000 
     const sources = { [`${topic}.0`]: 99, [`${topic}.1`]: 99 }
     expect(lanes).toEqual([
       ...[0, 1, 2].map((lane) => ({ lane: `${internal}.${lane}.0`, from: 'route', sources })),
-      ...[0, 1].map((partition) => ({ lane: `route.${topic}.${partition}`, from: 'router', sources: undefined })),
+      ...[0, 1].map((partition) => ({ lane: `route.spend.${topic}.${partition}`, from: 'router', sources: undefined })),
     ])
   })
 

@@ -149,8 +149,8 @@ describe('a routed generation', () => {
     expect((await readOffsets(seatOf(store), plan)).lanes).toMatchObject([
       { lane: `${topic}.0.0`, from: 'route', marker: lastOf(0), sources },
       { lane: `${topic}.1.0`, from: 'route', marker: lastOf(1), sources },
-      { lane: 'route.payments.0', from: 'router', marker: ends[0] },
-      { lane: 'route.payments.1', from: 'router', marker: ends[1] },
+      { lane: 'route.spend.payments.0', from: 'router', marker: ends[0] },
+      { lane: 'route.spend.payments.1', from: 'router', marker: ends[1] },
     ])
   })
 
@@ -163,7 +163,7 @@ describe('a routed generation', () => {
     await scene.stop()
     const [current] = await surveyStates(store, NAMESPACE)
     expect(current!.standing).toBe('current')
-    const routers = ['route.payments.0', 'route.payments.1']
+    const routers = ['route.spend.payments.0', 'route.spend.payments.1']
     expect(current!.lanes.map(({ lane }) => lane.lane)).toEqual(expect.arrayContaining(routers))
     const base = { store, namespace: NAMESPACE, quietMs: 0, sleep: async () => {}, nonce: 'gc' }
     await expect(collectStates({ ...base, states: [current!] })).rejects.toMatchObject({ code: 'STATE_IN_USE' })

@@ -65,9 +65,14 @@ class Scene {
     this.lanes = new ScriptedGroup(route.topic, this.internal.logs, random)
   }
 
-  static async create(logs: StreamMessage[][], lanes: number, random: Random, view?: Plan): Promise<Scene> {
+  static async create(
+    logs: StreamMessage[][],
+    lanes: number,
+    random: Random,
+    view?: Plan,
+    store: Store = createMemoryStore(),
+  ): Promise<Scene> {
     const plan = view ?? (await paymentsView())
-    const store = createMemoryStore()
     const route = await openViewRoute({ store, namespace: NAMESPACE }, plan, 'payments', lanes)
     return new Scene(plan, route, store, logs, random)
   }
@@ -379,6 +384,19 @@ describe('a routed topic', () => {
     const second = await scene.router()
     await scene.source.assign(0, second.consumer, false)
     expect(scene.reports.filter(({ event }) => event === 'stopped')).toMatchObject([{ code: 'ROUTE_BROKEN' }])
+  })
+
+  it('is routed for each of two views of one state by itself', async () => {
+    const random = seededRandom(9)
+    const payments = drawPayments(random, 200, 10)
+    const logs = scatter(payments, 2, random)
+    const store = createMemoryStore()
+    for (const name of ['spend', 'again']) {
+      const scene = await Scene.create(logs, 2, random, await paymentsView('payments', name), store)
+      await scene.finish()
+      expect(scene.reports.filter(({ event }) => event === 'stopped')).toEqual([])
+      expect(await storedRows(store, scene.plan)).toEqual(await expectedRows(scene.plan, payments))
+    }
   })
 
   it('is not read beside its route, nor routed where it is read', async () => {
