@@ -1,6 +1,7 @@
 /** Answers of a view to rows of a batch, as columns beside the spine's own: `view__feature`. */
 import { type Answers, isValue, isVoid } from '../engine/asof.ts'
 import type { Column, PhysicalType } from '../model/columns.ts'
+import { TilefoldError } from '../model/errors.ts'
 import type { FeaturePlan, FeatureValue, InputColumn, Plan, ValueType } from '../model/plan.ts'
 
 /** A count is a whole number. */
@@ -253,4 +254,22 @@ function textCells(length: number): Cells {
       return { values, offsets }
     },
   }
+}
+
+// ---- names ------------------------------------------------------------------------------------------------------------
+
+/** One of each name. */
+export function uniqueInputs(inputs: readonly InputColumn[]): InputColumn[] {
+  const unique = new Map<string, InputColumn>()
+  for (const input of inputs) if (!unique.has(input.name)) unique.set(input.name, input)
+  return [...unique.values()]
+}
+
+/** Throws COLUMN_TYPE where a name would stand twice. */
+export function checkNames(names: readonly string[]): void {
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice === undefined) return
+  throw new TilefoldError('COLUMN_TYPE', `cannot name the columns: two of them would be ${JSON.stringify(twice)}`, {
+    column: twice,
+  })
 }

@@ -32,8 +32,8 @@ import { type AskedRow, matchServed } from './served-match.ts'
 import { questionsOf, type SpineQuestions } from './served-spine.ts'
 import { keptColumn, keptInputs, type Spine } from './spine.ts'
 import { featureOf } from './spine-plan.ts'
-import { type AskedView, checkNames, SPINE_TIME, type TrainingProgress, uniqueInputs } from './training.ts'
-import { featureColumnName, featureInput } from './training-columns.ts'
+import { type AskedView, SPINE_TIME, type TrainingProgress } from './training.ts'
+import { checkNames, featureColumnName, featureInput, uniqueInputs } from './training-columns.ts'
 
 export interface ServedTrainingOptions {
   readonly spine: Spine

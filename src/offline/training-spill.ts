@@ -1,7 +1,87 @@
 /** Temporary files of a training set that is larger than its memory: blocks of bytes, written and read in one order. */
 import { closeSync, mkdtempSync, openSync, readSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Answers, AsOf } from '../engine/asof.ts'
 import { TilefoldError } from '../model/errors.ts'
+import type { PlacedAnswers } from './training-columns.ts'
+
+const PARTS_MAX = 256
+
+/** A view as far as it is put aside: its core holds the events. */
+interface HeldView {
+  readonly core: AsOf
+}
+
+/** So many that one part's share of all events fits with room to spare; entities differ in size. */
+export function partsFor(held: number, heldMax: number, rowsDone: number, rowsTotal: number | undefined): number {
+  const expected = rowsTotal === undefined ? held * 32 : (held / rowsDone) * rowsTotal
+  return Math.min(PARTS_MAX, Math.max(4, Math.ceil((2 * expected) / heldMax)))
+}
+
+/** Events and answers in temporary files, by view and part. */
+export class Spill {
+  /** 0: nothing had to be put aside. */
+  parts = 0
+  readonly #parent: string
+  readonly #views: readonly HeldView[]
+  #folder: SpillFolder | undefined
+
+  constructor(parent: string, views: readonly HeldView[]) {
+    this.#parent = parent
+    this.#views = views
+  }
+
+  get bytes(): number {
+    return this.#folder?.bytes ?? 0
+  }
+
+  /** Puts aside what the views hold. The number of parts is that of the first call. */
+  add(views: readonly HeldView[], parts: number): void {
+    this.#folder ??= new SpillFolder(this.#parent)
+    if (this.parts === 0) this.parts = parts
+    for (const asked of views) {
+      for (let part = 0; part < this.parts; part++) {
+        this.#file('events', asked, part).append(asked.core.spill(part, this.parts))
+      }
+      asked.core.clear()
+    }
+  }
+
+  load(asked: HeldView, part: number): void {
+    asked.core.clear()
+    const file = this.#file('events', asked, part)
+    for (let block = file.next(); block !== undefined; block = file.next()) asked.core.load(block)
+    asked.core.order()
+    this.#folder!.drop(this.#name('events', asked, part))
+  }
+
+  addAnswers(asked: HeldView, part: number, { rows, answers }: PlacedAnswers): void {
+    const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength)
+    this.#file('answers', asked, part).append(bytes, answers.statuses, answers.values, answers.text)
+  }
+
+  /** The next batch's answers, of every part. */
+  readAnswers(asked: HeldView): PlacedAnswers[] {
+    return Array.from({ length: this.parts }, (_, part) => {
+      const file = this.#file('answers', asked, part)
+      const [rows, statuses, values, text] = [file.next()!, file.next()!, file.next()!, file.next()!]
+      const placed = new Uint32Array(rows.buffer, 0, rows.length >> 2)
+      return { rows: placed, answers: { count: placed.length, statuses, values, text } satisfies Answers }
+    })
+  }
+
+  #file(kind: string, asked: HeldView, part: number): BlockFile {
+    return this.#folder!.file(this.#name(kind, asked, part))
+  }
+
+  #name(kind: string, asked: HeldView, part: number): string {
+    return `${kind}-${this.#views.indexOf(asked)}-${part}`
+  }
+
+  close(): void {
+    this.#folder?.close()
+  }
+}
 
 /** A folder of files that nobody else sees; all of it is gone after `close`. */
 export class SpillFolder {

@@ -13,16 +13,7 @@
  * after the other, and its answers wait in files for the last pass, which puts them together in the spine's order.
  */
 import { tmpdir } from 'node:os'
-import {
-  type Answers,
-  AskedRows,
-  AsOf,
-  isOverflow,
-  isUnknown,
-  NOBODY,
-  type NumberedRows,
-  type Outcomes,
-} from '../engine/asof.ts'
+import { AskedRows, AsOf, isOverflow, isUnknown, type NumberedRows, type Outcomes } from '../engine/asof.ts'
 import { type CoreModule, loadCore } from '../engine/module.ts'
 import type { ColumnBatch } from '../model/columns.ts'
 import { TilefoldError } from '../model/errors.ts'
@@ -31,8 +22,16 @@ import { matchInputs } from '../source/match.ts'
 import type { Source } from '../source/port.ts'
 import { keptColumn, keptInputs, type Spine } from './spine.ts'
 import { askedState, narrowPlan } from './spine-plan.ts'
-import { answersBetween, featureColumnName, featureColumns, type PlacedAnswers } from './training-columns.ts'
-import { type BlockFile, SpillFolder } from './training-spill.ts'
+import {
+  answersBetween,
+  checkNames,
+  featureColumnName,
+  featureColumns,
+  type PlacedAnswers,
+  uniqueInputs,
+} from './training-columns.ts'
+import { countUnusable, joinRows, rowsOfPart } from './training-rows.ts'
+import { partsFor, Spill } from './training-spill.ts'
 
 export interface AskedView {
   readonly plan: Plan
@@ -92,7 +91,6 @@ export const SPINE_TIME = 'event_timestamp'
 const MEMORY_BYTES = 2 ** 30
 /** What is held lies in memory twice while it is put in order, its blocks beside it, and each in a power of two. */
 const HELD_SHARE = 1 / 5
-const PARTS_MAX = 256
 /** The spine's instants, kept from the first pass: what no row's window can hold need not be held then. */
 const KNOWN_SHARE = 1 / 16
 const KNOWN_ROW_BYTES = 12
@@ -342,22 +340,9 @@ export class TrainingSet {
   }
 
   /** Answers to the rows whose entity is of the part. */
-  #answer({ core }: Asked, { entities, asOfs }: NumberedRows, part: number, parts: number): PlacedAnswers {
-    const rows = new Uint32Array(entities.length)
-    let count = 0
-    for (let row = 0; row < entities.length; row++) {
-      const entity = entities[row]!
-      if (entity !== NOBODY && (parts === 1 || entity % parts === part)) rows[count++] = row
-    }
-    if (count === entities.length) return { rows, answers: core.answer(entities, asOfs) }
-    const taken = rows.slice(0, count)
-    const own = new Uint32Array(count)
-    const instants = new Float64Array(count)
-    for (let i = 0; i < count; i++) {
-      own[i] = entities[taken[i]!]!
-      instants[i] = asOfs[taken[i]!]!
-    }
-    return { rows: taken, answers: core.answer(own, instants) }
+  #answer({ core }: Asked, asked: NumberedRows, part: number, parts: number): PlacedAnswers {
+    const { rows, entities, asOfs } = rowsOfPart(asked, part, parts)
+    return { rows, answers: core.answer(entities, asOfs) }
   }
 
   #count(asked: Asked, { asOfs }: NumberedRows, { rows, answers }: PlacedAnswers): void {
@@ -377,120 +362,6 @@ export class TrainingSet {
   #tell(step: TrainingProgress['step'], done: number, total: number | undefined): void {
     this.#options.onProgress?.({ step, done, total })
   }
-}
-
-function joinRows(parts: readonly NumberedRows[]): NumberedRows {
-  if (parts.length === 1) return parts[0]!
-  const length = parts.reduce((sum, { entities }) => sum + entities.length, 0)
-  const [entities, asOfs] = [new Uint32Array(length), new Float64Array(length)]
-  let at = 0
-  for (const part of parts) {
-    entities.set(part.entities, at)
-    asOfs.set(part.asOfs, at)
-    at += part.entities.length
-  }
-  return { entities, asOfs }
-}
-
-/** Rows that some of the views can't be asked about. */
-function countUnusable(seats: readonly NumberedRows[]): number {
-  let count = 0
-  const rows = seats[0]?.entities.length ?? 0
-  for (let row = 0; row < rows; row++) {
-    for (const { entities } of seats) {
-      if (entities[row] !== NOBODY) continue
-      count++
-      break
-    }
-  }
-  return count
-}
-
-/** So many that one part's share of all events fits with room to spare; entities differ in size. */
-function partsFor(held: number, heldMax: number, rowsDone: number, rowsTotal: number | undefined): number {
-  const expected = rowsTotal === undefined ? held * 32 : (held / rowsDone) * rowsTotal
-  return Math.min(PARTS_MAX, Math.max(4, Math.ceil((2 * expected) / heldMax)))
-}
-
-/** Events and answers in temporary files, by view and part. */
-class Spill {
-  /** 0: nothing had to be put aside. */
-  parts = 0
-  readonly #parent: string
-  readonly #views: readonly Asked[]
-  #folder: SpillFolder | undefined
-
-  constructor(parent: string, views: readonly Asked[]) {
-    this.#parent = parent
-    this.#views = views
-  }
-
-  get bytes(): number {
-    return this.#folder?.bytes ?? 0
-  }
-
-  /** Puts aside what the views hold. The number of parts is that of the first call. */
-  add(views: readonly Asked[], parts: number): void {
-    this.#folder ??= new SpillFolder(this.#parent)
-    if (this.parts === 0) this.parts = parts
-    for (const asked of views) {
-      for (let part = 0; part < this.parts; part++) {
-        this.#file('events', asked, part).append(asked.core.spill(part, this.parts))
-      }
-      asked.core.clear()
-    }
-  }
-
-  load(asked: Asked, part: number): void {
-    asked.core.clear()
-    const file = this.#file('events', asked, part)
-    for (let block = file.next(); block !== undefined; block = file.next()) asked.core.load(block)
-    asked.core.order()
-    this.#folder!.drop(this.#name('events', asked, part))
-  }
-
-  addAnswers(asked: Asked, part: number, { rows, answers }: PlacedAnswers): void {
-    const bytes = new Uint8Array(rows.buffer, rows.byteOffset, rows.byteLength)
-    this.#file('answers', asked, part).append(bytes, answers.statuses, answers.values, answers.text)
-  }
-
-  /** The next batch's answers, of every part. */
-  readAnswers(asked: Asked): PlacedAnswers[] {
-    return Array.from({ length: this.parts }, (_, part) => {
-      const file = this.#file('answers', asked, part)
-      const [rows, statuses, values, text] = [file.next()!, file.next()!, file.next()!, file.next()!]
-      const placed = new Uint32Array(rows.buffer, 0, rows.length >> 2)
-      return { rows: placed, answers: { count: placed.length, statuses, values, text } satisfies Answers }
-    })
-  }
-
-  #file(kind: string, asked: Asked, part: number): BlockFile {
-    return this.#folder!.file(this.#name(kind, asked, part))
-  }
-
-  #name(kind: string, asked: Asked, part: number): string {
-    return `${kind}-${this.#views.indexOf(asked)}-${part}`
-  }
-
-  close(): void {
-    this.#folder?.close()
-  }
-}
-
-/** One of each name. */
-export function uniqueInputs(inputs: readonly InputColumn[]): InputColumn[] {
-  const unique = new Map<string, InputColumn>()
-  for (const input of inputs) if (!unique.has(input.name)) unique.set(input.name, input)
-  return [...unique.values()]
-}
-
-/** Throws COLUMN_TYPE where a name would stand twice. */
-export function checkNames(names: readonly string[]): void {
-  const twice = names.find((name, i) => names.indexOf(name) !== i)
-  if (twice === undefined) return
-  throw new TilefoldError('COLUMN_TYPE', `cannot name the columns: two of them would be ${JSON.stringify(twice)}`, {
-    column: twice,
-  })
 }
 
 function noEvents(plan: Plan, given: readonly string[]): TilefoldError {
