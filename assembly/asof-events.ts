@@ -40,7 +40,6 @@ export let askedCount: u32 = 0
 /** Events in order. */
 export let heldCount: u32 = 0
 export let orderedAt: usize = 0
-let orderedBytes: usize = 0
 /** Rank of the first event of each entity asked about, and one more. */
 let startsAt: usize = 0
 let startsBytes: usize = 0
@@ -101,11 +100,12 @@ export function coverRows(n: i32, entities: usize, asOfs: usize): void {
   }
 }
 
+/** 1 where a window may hold it, else 0. */
 @inline
-function isCovered(entity: u32, time: i64): bool {
+function coveredBit(entity: u32, time: i64): u32 {
   const stretch = (time >> coverShift) & (COVER_BITS - 1)
   const bits = load<u8>(coverAt + (entity as usize) * COVER_BYTES + ((stretch >> 3) as usize)) as u32
-  return ((bits >> ((stretch as u32) & 7)) & 1) != 0
+  return (bits >> ((stretch as u32) & 7)) & 1
 }
 
 // ---- holding ---------------------------------------------------------------------------------------------------------
@@ -146,9 +146,10 @@ export function holdBatch(): void {
     const row = load<u32>(acceptedAt + i)
     const time = load<i64>(times + ((row as usize) << 3))
     if (time < firstEventMs(entity)) store<i64>(firstsAt + ((entity as usize) << 3), time)
-    if (coverAt != 0 && !isCovered(entity, time)) continue
+    // Written in any case, and counted where it is held: nobody could guess a branch.
     store<u32>(rows + (count << 2), row)
-    store<u32>(entities + (count++ << 2), entity)
+    store<u32>(entities + (count << 2), entity)
+    count += coverAt == 0 ? 1 : (coveredBit(entity, time) as usize)
   }
   if (!isFlat()) {
     for (let i: usize = 0; i < count << 2; i += 4) {
@@ -246,62 +247,108 @@ export function entityEnd(entity: u32): u32 {
   return load<u32>(startsAt + (((entity + 1) as usize) << 2))
 }
 
-// How far `orderEvents` is: the next event to be moved (0: not begun), then the next entity to be sorted.
+/** Entities are parted by their numbers' high bits into so many parts at most. */
+const PARTS_MAX: u32 = 256
+let partShift: u32 = 0
+/** Per part: the first of its events among all of them; while events are moved, where the next one goes. */
+const partStarts = memory.data(257 * 4)
+const partOrdered = memory.data(256)
+/** The events by part. */
+let partedAt: usize = 0
+let partedBytes: usize = 0
+/** Where the next event to be moved stands among those held; 0: not begun. */
 let nextEvent: usize = 0
-let nextEntity: u32 = 0
 const STEP_EVENTS: usize = 1 << 16
-const STEP_ENTITIES: u32 = 1 << 10
 
 /**
- * Puts everything held in order, by entity and time, a step a call; true when it is done. In steps, because the engine
- * does not replace the code of a loop while it runs, and the first code is three times slower.
+ * Puts everything held in order, a step a call; true when it is done. In steps, because the engine does not replace the code
+ * of a loop while it runs, and the first code is three times slower.
+ *
+ * Here events move to their part of the entities, and when one of those is first asked about, from there to their entity:
+ * places for all entities at once are more than caches hold, of cells and of pages, and what has just been put in order is
+ * still near when it is answered from. They end where they began.
  */
 export function orderEvents(): bool {
-  if (nextEvent == 0) countEvents()
-  else if (nextEvent < eventsEnd) moveEvents()
-  else {
-    const end = min(nextEntity + STEP_ENTITIES, askedCount)
-    for (; nextEntity < end; nextEntity++) sortEntity(entityStart(nextEntity), entityEnd(nextEntity))
-    if (nextEntity == askedCount) {
-      nextEvent = 0
-      return true
-    }
+  if (nextEvent == 0) countParts()
+  const end = min(nextEvent + STEP_EVENTS * rawBytes, eventsEnd)
+  for (let event = eventsAt + nextEvent, stop = eventsAt + end; event < stop; event += rawBytes) {
+    moveTo(partedAt, partStarts + ((load<u32>(event, RAW_OP_AT) >> partShift) as usize << 2), event)
   }
-  return false
+  nextEvent = end
+  if (end < eventsEnd) return false
+  // Each start has moved on to the next one's place.
+  for (let part = PARTS_MAX; part > 0; part--) {
+    const at = partStarts + ((part as usize) << 2)
+    store<u32>(at, load<u32>(at - 4))
+  }
+  store<u32>(partStarts, 0)
+  nextEvent = 0
+  return true
 }
 
-function countEvents(): void {
-  release(startsAt, startsBytes)
-  release(orderedAt, orderedBytes)
-  startsBytes = ((askedCount + 2) as usize) << 2
-  orderedBytes = eventsEnd
-  startsAt = allocate(startsBytes)
-  orderedAt = allocate(orderedBytes)
-  heldCount = ((eventsEnd - rawBytes) / rawBytes) as u32
+function countParts(): void {
   nextEvent = rawBytes
-  nextEntity = 0
+  heldCount = ((eventsEnd - rawBytes) / rawBytes) as u32
+  orderedAt = eventsAt + rawBytes
+  release(startsAt, startsBytes)
+  startsBytes = ((askedCount + 2) as usize) << 2
+  startsAt = allocate(startsBytes)
+  release(partedAt, partedBytes)
+  partedBytes = eventsEnd
+  partedAt = allocate(partedBytes)
+  memory.fill(partOrdered, 0, PARTS_MAX as usize)
+  partShift = 0
+  while (askedCount >> partShift >= PARTS_MAX) partShift++
 
-  // Counted two entries ahead: a start stands one entry to the right until its last event has been moved.
-  memory.fill(startsAt, 0, startsBytes)
+  memory.fill(partStarts, 0, ((PARTS_MAX + 1) as usize) << 2)
   for (let event = eventsAt + rawBytes, end = eventsAt + eventsEnd; event < end; event += rawBytes) {
-    const at = startsAt + ((load<u32>(event, RAW_OP_AT) as usize) << 2)
-    store<u32>(at, load<u32>(at, 8) + 1, 8)
+    const at = partStarts + ((load<u32>(event, RAW_OP_AT) >> partShift) as usize << 2)
+    store<u32>(at, load<u32>(at, 4) + 1, 4)
   }
-  for (let i: u32 = 2; i <= askedCount; i++) {
-    const at = startsAt + ((i as usize) << 2)
+  for (let at = partStarts + 4, end = partStarts + ((PARTS_MAX as usize) << 2); at <= end; at += 4) {
     store<u32>(at, load<u32>(at) + load<u32>(at - 4))
   }
 }
 
-function moveEvents(): void {
-  const end = min(nextEvent + STEP_EVENTS * rawBytes, eventsEnd)
-  for (let event = eventsAt + nextEvent, stop = eventsAt + end; event < stop; event += rawBytes) {
-    const at = startsAt + ((load<u32>(event, RAW_OP_AT) as usize) << 2)
-    const rank = load<u32>(at, 4)
-    store<u32>(at, rank + 1, 4)
-    copyWords(orderedAt + (rank as usize) * rawBytes, event)
+/** The events of the entity are in order, and stand in [entityStart, entityEnd). */
+@inline
+export function orderEntity(entity: u32): void {
+  if (load<u8>(partOrdered + ((entity >> partShift) as usize)) == 0) orderPart(entity >> partShift)
+}
+
+function orderPart(part: u32): void {
+  store<u8>(partOrdered + (part as usize), 1)
+  const first = load<u32>(partStarts + ((part as usize) << 2))
+  const last = load<u32>(partStarts + ((part as usize) << 2), 4)
+  const low = part << partShift
+  const high = min(low + (1 << partShift), askedCount)
+  const starts = startsAt + ((low as usize) << 2)
+  // Counted one entry to the right, so that the sums are the starts. What is behind the last entity is the next part's start.
+  const next = scratch(((high - low + 2) as usize) << 2)
+  memory.fill(next, 0, ((high - low + 2) as usize) << 2)
+  const begin = partedAt + (first as usize) * rawBytes
+  const end = partedAt + (last as usize) * rawBytes
+  for (let event = begin; event < end; event += rawBytes) {
+    const at = next + ((load<u32>(event, RAW_OP_AT) - low) as usize << 2)
+    store<u32>(at, load<u32>(at, 4) + 1, 4)
   }
-  nextEvent = end
+  store<u32>(next, first)
+  for (let i: usize = 1; i <= ((high - low) as usize); i++) {
+    store<u32>(next + (i << 2), load<u32>(next + (i << 2)) + load<u32>(next + (i << 2) - 4))
+  }
+  memory.copy(starts, next, ((high - low + 1) as usize) << 2)
+  for (let event = begin; event < end; event += rawBytes) {
+    moveTo(orderedAt, next + ((load<u32>(event, RAW_OP_AT) - low) as usize << 2), event)
+  }
+  for (let entity = low; entity < high; entity++) sortEntity(entityStart(entity), entityEnd(entity))
+}
+
+/** Copies an event to the rank that stands at `next`, and moves that on. */
+@inline
+function moveTo(into: usize, next: usize, event: usize): void {
+  const rank = load<u32>(next)
+  store<u32>(next, rank + 1)
+  copyWords(into + (rank as usize) * rawBytes, event)
 }
 
 @inline

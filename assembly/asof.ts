@@ -16,9 +16,9 @@ import { RAW_TIME_AT } from './layout'
 import { accBytes, rawBytes } from './plan'
 import { allocate, release, resetScratch, scratch } from './arena'
 import { addAcc, addEvents, copyAcc, dropAccs, initAcc } from './dispatch'
-import { textAt } from './events'
-import { accOf, accsAt, answerEntity, placeWindows, reserveResults, startAtPlace, windowCount } from './merge'
-import { askedCount, entityEnd, entityStart, firstEventMs, heldCount, orderedAt } from './asof-events'
+import { NO_ENTITY, textAt } from './events'
+import { accOf, accsAt, answerEntity, arrangeResults, placeWindows, reserveResults, startAtPlace, windowCount } from './merge'
+import { askedCount, entityEnd, entityStart, firstEventMs, heldCount, orderEntity, orderedAt } from './asof-events'
 
 /** Events in a block of the first level: 16. */
 const FIRST_BITS: u32 = 4
@@ -121,12 +121,13 @@ function timeOf(rank: u32): i64 {
   return load<i64>(eventAt(rank), RAW_TIME_AT)
 }
 
-/** First rank in [from, to) whose event is at or after `ms`; `to` when there is none. */
+/** First rank in [from, to) whose event is at or after `ms`; `to` when there is none. Nobody could guess its branches. */
 function search(ms: i64, from: u32, to: u32): u32 {
-  while (from < to) {
-    const middle = (from + to) >> 1
-    if (timeOf(middle) < ms) from = middle + 1
-    else to = middle
+  let count = to - from
+  while (count > 0) {
+    const half = (count + 1) >> 1
+    from += half & (0 - ((timeOf(from + half - 1) < ms) as u32))
+    count -= half
   }
   return from
 }
@@ -139,19 +140,15 @@ function rankOf(ms: i64, from: u32, to: u32): u32 {
   if (ms <= oldest) return from
   if (ms > newest) return to
   const share = ((ms - oldest) as f64) / ((newest - oldest) as f64)
-  const guess = from + min((share * ((to - from - 1) as f64)) as u32, to - from - 1)
-  if (timeOf(guess) >= ms) return rankBefore(ms, from, guess)
-  let low = guess + 1
-  let step: u32 = 4
-  while (step < to - low) {
-    if (timeOf(low + step) >= ms) return search(ms, low, low + step)
-    low += step + 1
-    step <<= 1
-  }
-  return search(ms, low, to)
+  return rankNear(ms, from, to, from + min((share * ((to - from - 1) as f64)) as u32, to - from - 1))
 }
 
-/** The same, for an instant that lies shortly before the event at `to`: in growing steps from there. */
+/** The same, for an instant not far from the event at `guess` (from <= guess <= to): in growing steps from there. */
+@inline
+function rankNear(ms: i64, from: u32, to: u32, guess: u32): u32 {
+  return guess == to || timeOf(guess) >= ms ? rankBefore(ms, from, guess) : rankBehind(ms, guess + 1, to)
+}
+
 function rankBefore(ms: i64, from: u32, to: u32): u32 {
   let step: u32 = 4
   while (step < to - from) {
@@ -162,53 +159,125 @@ function rankBefore(ms: i64, from: u32, to: u32): u32 {
   return search(ms, from, to)
 }
 
+function rankBehind(ms: i64, from: u32, to: u32): u32 {
+  let step: u32 = 4
+  while (step < to - from) {
+    if (timeOf(from + step) >= ms) return search(ms, from, from + step)
+    from += step + 1
+    step <<= 1
+  }
+  return search(ms, from, to)
+}
+
 /** The answers of `n` rows: entity numbers (u32) and instants (f64 ms). They stand where those of `merge` do. */
 export function answerAsOf(n: i32, entities: usize, asOfs: usize): void {
   reserveResults(n)
   resetScratch()
-  const order = rowsByEntity(n, entities)
-  for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
-    const row = load<u32>(order + i)
-    answerRow(row as i32, load<u32>(entities + ((row as usize) << 2)), load<f64>(asOfs + ((row as usize) << 3)) as i64)
+  const rows = orderRows(n, entities, asOfs)
+  const places = scratch((n as usize) << 2)
+  lastEntity = NO_ENTITY
+  for (let i = 0, at = rows; i < n; i++, at += ASKED_BYTES) {
+    answerRow(i, load<u32>(at, 12), load<f64>(at) as i64)
+    store<u32>(places + ((load<u32>(at, 8) as usize) << 2), i)
   }
+  // Written one behind the other, and moved to their rows all at once: each would have waited for a place far from the last.
+  arrangeResults(n, places)
 }
 
-/** Rows in the order of their entities, nearly: one that stands near another in memory is answered near it, too. */
-function rowsByEntity(n: i32, entities: usize): usize {
-  const order = scratch((n as usize) << 2)
+// A row that is asked about: instant f64 · its number u32 · entity u32
+const ASKED_BYTES: usize = 16
+/** Stretches of time that rows are sorted into. */
+const TIME_BUCKETS: usize = 1024
+
+/**
+ * The rows in the order of their entities, and nearly of time: one whose events stand near another's in memory is answered
+ * near it, and finds its windows' ends a few events further. Two counting sorts, of which the second leaves equals in place.
+ */
+function orderRows(n: i32, entities: usize, asOfs: usize): usize {
+  let from = scratch((n as usize) * ASKED_BYTES)
+  const into = scratch((n as usize) * ASKED_BYTES)
+  let oldest = Infinity
+  let newest: f64 = 0
+  for (let row: usize = 0; row < (n as usize); row++) {
+    oldest = min(oldest, load<f64>(asOfs + (row << 3)))
+    newest = max(newest, load<f64>(asOfs + (row << 3)))
+  }
+  const scale = ((TIME_BUCKETS - 1) as f64) / max(newest - oldest, 1)
+  const times = scratch((TIME_BUCKETS + 1) << 2)
+  memory.fill(times, 0, (TIME_BUCKETS + 1) << 2)
+  for (let row: usize = 0; row < (n as usize); row++) {
+    countOne(times + (((load<f64>(asOfs + (row << 3)) - oldest) * scale) as usize << 2))
+  }
+  addUp(times, TIME_BUCKETS)
+  for (let row: usize = 0; row < (n as usize); row++) {
+    const asOf = load<f64>(asOfs + (row << 3))
+    const at = from + takePlace(times + (((asOf - oldest) * scale) as usize << 2)) * ASKED_BYTES
+    store<f64>(at, asOf)
+    store<u32>(at, row as u32, 8)
+    store<u32>(at, load<u32>(entities + (row << 2)), 12)
+  }
+
   let shift: u32 = 0
   while (askedCount >> shift > (max(n, 1024) as u32)) shift++
-  const buckets = (askedCount >> shift) + 2
-  const starts = scratch((buckets as usize) << 2)
-  memory.fill(starts, 0, (buckets as usize) << 2)
+  const buckets = ((askedCount >> shift) + 1) as usize
+  const starts = scratch((buckets + 1) << 2)
+  memory.fill(starts, 0, (buckets + 1) << 2)
   for (let i: usize = 0, stop = (n as usize) << 2; i < stop; i += 4) {
-    const at = starts + ((load<u32>(entities + i) >> shift) as usize << 2)
-    store<u32>(at, load<u32>(at, 4) + 1, 4)
+    countOne(starts + ((load<u32>(entities + i) >> shift) as usize << 2))
   }
-  for (let at = starts + 4, stop = starts + ((buckets as usize) << 2); at < stop; at += 4) {
-    store<u32>(at, load<u32>(at) + load<u32>(at - 4))
+  addUp(starts, buckets)
+  for (const stop = from + (n as usize) * ASKED_BYTES; from < stop; from += ASKED_BYTES) {
+    const at = into + takePlace(starts + ((load<u32>(from, 12) >> shift) as usize << 2)) * ASKED_BYTES
+    store<u64>(at, load<u64>(from))
+    store<u64>(at, load<u64>(from, 8), 8)
   }
-  for (let row: usize = 0; row < (n as usize); row++) {
-    const at = starts + ((load<u32>(entities + (row << 2)) >> shift) as usize << 2)
-    const place = load<u32>(at)
-    store<u32>(at, place + 1)
-    store<u32>(order + ((place as usize) << 2), row as u32)
-  }
-  return order
+  return into
 }
 
-function answerRow(row: i32, entity: u32, asOf: i64): void {
+// Counting sort: counts stand one place to the right, so that once they are added up each bucket's next place is at its own.
+
+@inline
+function countOne(bucket: usize): void {
+  store<u32>(bucket, load<u32>(bucket, 4) + 1, 4)
+}
+
+function addUp(counts: usize, buckets: usize): void {
+  for (let at = counts + 4, stop = counts + ((buckets + 1) << 2); at < stop; at += 4) {
+    store<u32>(at, load<u32>(at) + load<u32>(at - 4))
+  }
+}
+
+@inline
+function takePlace(bucket: usize): usize {
+  const place = load<u32>(bucket)
+  store<u32>(bucket, place + 1)
+  return place as usize
+}
+
+/** Of the row before: its entity, the rank of its windows' end, and that of each window's start. */
+let lastEntity: u32 = NO_ENTITY
+let lastTo: u32 = 0
+const lastFrom = memory.data(64 * 4)
+
+function answerRow(index: i32, entity: u32, asOf: i64): void {
+  orderEntity(entity)
   const first = entityStart(entity)
   const last = entityEnd(entity)
   const end = placeWindows(asOf)
-  let to = rankOf(end, first, last)
+  const isNext = entity == lastEntity
+  let to = isNext ? rankNear(end, first, last, lastTo) : rankOf(end, first, last)
+  lastEntity = entity
+  lastTo = to
   initAcc(accsAt)
   for (let place = 0; place < windowCount; place++) {
     const acc = accOf(place)
     if (place > 0) copyAcc(acc, acc - accBytes)
-    const from = rankBefore(startAtPlace(place), first, to)
+    const hint = lastFrom + ((place as usize) << 2)
+    const start = startAtPlace(place)
+    const from = isNext ? rankNear(start, first, to, min(load<u32>(hint), to)) : rankBefore(start, first, to)
+    store<u32>(hint, from)
     addRange(acc, from, to)
     to = from
   }
-  answerEntity(row, firstEventMs(entity) < asOf)
+  answerEntity(index, firstEventMs(entity) < asOf)
 }

@@ -86,12 +86,21 @@ export function prepare(
   accept(n, first, positions, recordTimes, notAfterMs)
   // Another shard knows its own entities; who is to be forgotten is looked up by number, in every shard.
   if (shardCount > 1 && lastLineMs < 0) keepOwn()
-  const bytes = load<u32>(keyOffsets + ((n as usize) << 2)) - load<u32>(keyOffsets)
-  reserve(entityTable(), acceptedCount, bytes as usize)
   entitiesAt = scratch((acceptedCount as usize) << 2)
-  intern(entityTable(), keyData, keyOffsets, acceptedAt, acceptedCount, entitiesAt)
+  for (let i = 0; i < acceptedCount; i += INTERNED) internRows(i, min(INTERNED, acceptedCount - i))
   admitEntities()
   return strikeForgotten(entitiesAt)
+}
+
+/** Keys that are interned at a time: a table with room for a batch of new ones would be twice as large as it need be, or more. */
+const INTERNED: i32 = 1024
+
+function internRows(first: i32, count: i32): void {
+  const rows = acceptedAt + ((first as usize) << 2)
+  const last = load<u32>(rows + (((count - 1) as usize) << 2)) as usize
+  const bytes = load<u32>(keyOffsets + ((last + 1) << 2)) - load<u32>(keyOffsets + ((load<u32>(rows) as usize) << 2))
+  reserve(entityTable(), count, bytes as usize)
+  intern(entityTable(), keyData, keyOffsets, rows, count, entitiesAt + ((first as usize) << 2))
 }
 
 /** Leaves the accepted rows whose entity is in a lane of ours: the others are judged, and then nobody here needs them. */

@@ -30,46 +30,81 @@ export const KEY_TABLE_BYTES: usize = 32
 const RECORD_BYTES: usize = 8
 const GROUP: i32 = 128
 /** Index entries from which probes miss the cache: 128k entries are 1 MB. */
-const STAGED_CAPACITY: u32 = 1 << 17
+const STAGED_CAPACITY: u32 = 1 << 15
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15
 const MULTIPLIER: u64 = 0xd6e8_feb8_6659_fd93
 
-/** Loads only inside [at, at + length): the tail overlaps what came before. */
+@inline
+function mix(hash: u64, word: u64): u64 {
+  hash = (hash ^ word) * MULTIPLIER
+  return hash ^ (hash >> 32)
+}
+
+/**
+ * Loads only inside [at, at + length): words overlap. Keys of 8 to 24 bytes take three words whatever their length, so that
+ * lengths at random don't end a loop where nobody can guess.
+ */
 @inline
 function hashBytes(at: usize, length: usize): u64 {
   let hash = SEED ^ ((length as u64) * MULTIPLIER)
   if (length >= 8) {
-    const last = at + length - 8
-    for (; at < last; at += 8) {
-      hash = (hash ^ load<u64>(at)) * MULTIPLIER
-      hash ^= hash >> 32
-    }
-    hash = (hash ^ load<u64>(last)) * MULTIPLIER
+    const last = length - 8
+    hash = mix(hash, load<u64>(at))
+    hash = mix(hash, load<u64>(at + min<usize>(last, 8)))
+    for (let i: usize = 16; i < last; i += 8) hash = mix(hash, load<u64>(at + i))
+    hash = (hash ^ load<u64>(at + last)) * MULTIPLIER
   } else if (length >= 4) {
     const word = (load<u32>(at) as u64) | ((load<u32>(at + length - 4) as u64) << 32)
     hash = (hash ^ word) * MULTIPLIER
   } else if (length > 0) {
-    const first = load<u8>(at) as u32
-    const middle = load<u8>(at + (length >> 1)) as u32
-    const word = first | (middle << 8) | ((load<u8>(at + length - 1) as u32) << 16)
-    hash = (hash ^ (word as u64)) * MULTIPLIER
+    hash = (hash ^ (shortWord(at, length) as u64)) * MULTIPLIER
   }
   hash ^= hash >> 32
   hash *= MULTIPLIER
   return hash ^ (hash >> 29)
 }
 
+/** The same words as those that are hashed, and nearly always equal. */
 @inline
 function sameBytes(a: usize, b: usize, length: usize): bool {
   if (length >= 8) {
     const last = length - 8
-    for (let i: usize = 0; i < last; i += 8) if (load<u64>(a + i) != load<u64>(b + i)) return false
-    return load<u64>(a + last) == load<u64>(b + last)
+    const middle = min<usize>(last, 8)
+    let differs = load<u64>(a) ^ load<u64>(b)
+    differs |= load<u64>(a + middle) ^ load<u64>(b + middle)
+    for (let i: usize = 16; i < last; i += 8) differs |= load<u64>(a + i) ^ load<u64>(b + i)
+    return (differs | (load<u64>(a + last) ^ load<u64>(b + last))) == 0
   }
   if (length >= 4) return load<u32>(a) == load<u32>(b) && load<u32>(a + length - 4) == load<u32>(b + length - 4)
-  for (let i: usize = 0; i < length; i++) if (load<u8>(a + i) != load<u8>(b + i)) return false
-  return true
+  return length == 0 || shortWord(a, length) == shortWord(b, length)
+}
+
+/** All of one to three bytes. */
+@inline
+function shortWord(at: usize, length: usize): u32 {
+  const first = load<u8>(at) as u32
+  const middle = load<u8>(at + (length >> 1)) as u32
+  return first | (middle << 8) | ((load<u8>(at + length - 1) as u32) << 16)
+}
+
+/** Words that overlap: parts of keys are short, and a call of `memory.copy` costs more than copying some dozen bytes. */
+@inline
+function copyText(into: usize, from: usize, length: usize): void {
+  if (length > 64) memory.copy(into, from, length)
+  else if (length >= 8) {
+    const last = length - 8
+    for (let i: usize = 0; i < last; i += 8) store<u64>(into + i, load<u64>(from + i))
+    store<u64>(into + last, load<u64>(from + last))
+  } else if (length >= 4) {
+    const last = load<u32>(from + length - 4)
+    store<u32>(into, load<u32>(from))
+    store<u32>(into + length - 4, last)
+  } else if (length > 0) {
+    store<u8>(into + length - 1, load<u8>(from + length - 1))
+    store<u8>(into + (length >> 1), load<u8>(from + (length >> 1)))
+    store<u8>(into, load<u8>(from))
+  }
 }
 
 export function clearTable(table: KeyTable): void {
@@ -269,7 +304,7 @@ function writeKey(at: usize, row: i32): void {
         store<u32>(at, length as u32)
         at += 4
       }
-      memory.copy(at, cells.data + (load<u32>(cells.offsets + ((row as usize) << 2)) as usize), length)
+      copyText(at, cells.data + (load<u32>(cells.offsets + ((row as usize) << 2)) as usize), length)
       at += length
     }
   }

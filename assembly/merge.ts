@@ -371,9 +371,45 @@ export function sweepRows(count: i32, times: i32, asOfMs: i64): void {
   }
 }
 
+// Statuses and values of the same size as the results, while those are put in another order.
+let spareStatusesAt: usize = 0
+let spareValuesAt: usize = 0
+
+/** Puts the results of `count` entities in another order: the `i`-th is then what places[i] (u32) was. */
+export function arrangeResults(count: i32, places: usize): void {
+  const cells = (entityRoom as usize) * (featureCount as usize)
+  if (spareValuesAt == 0) {
+    spareStatusesAt = allocate(max(cells, 1))
+    spareValuesAt = allocate(max(cells << 4, 1))
+  }
+  const statuses = spareStatusesAt
+  const values = spareValuesAt
+  let status = statuses
+  let value = values
+  for (let i = 0; i < count; i++) {
+    const place = (load<u32>(places + ((i as usize) << 2)) as usize) * (featureCount as usize)
+    const fromStatus = statusesAt + place
+    const fromValue = valuesAt + (place << 4)
+    for (let j: usize = 0; j < (featureCount as usize); j++) {
+      store<u8>(status++, load<u8>(fromStatus + j))
+      store<u64>(value, load<u64>(fromValue + (j << 4)))
+      store<u64>(value, load<u64>(fromValue + (j << 4), 8), 8)
+      value += 16
+    }
+  }
+  spareStatusesAt = statusesAt
+  spareValuesAt = valuesAt
+  statusesAt = statuses
+  valuesAt = values
+}
+
 export function reserveResults(count: i32): void {
   if (count <= entityRoom) return
   const cells = (entityRoom as usize) * (featureCount as usize)
+  release(spareStatusesAt, max(cells, 1))
+  release(spareValuesAt, max(cells << 4, 1))
+  spareStatusesAt = 0
+  spareValuesAt = 0
   release(infosAt, (entityRoom as usize) * ENTITY_INFO_BYTES)
   release(statusesAt, max(cells, 1))
   release(valuesAt, max(cells << 4, 1))

@@ -266,7 +266,7 @@ export class AsOf extends Instance {
     })
   }
 
-  /** Answers to the rows; a copy. Every entity is one asked about. */
+  /** Answers to the rows, good until the next call of any method. Every entity is one asked about. */
   answer(entities: Uint32Array, asOfs: Float64Array): Answers {
     const count = entities.length
     const cells = count * this.plan.features.length
@@ -277,8 +277,8 @@ export class AsOf extends Instance {
     const memory = new Uint8Array(this.exports.memory.buffer)
     const statusesAt = this.exports.statuses() >>> 0
     const valuesAt = this.exports.values() >>> 0
-    const statuses = memory.slice(statusesAt, statusesAt + cells)
-    const values = memory.slice(valuesAt, valuesAt + cells * 16)
+    const statuses = memory.subarray(statusesAt, statusesAt + cells)
+    const values = memory.subarray(valuesAt, valuesAt + cells * 16)
     const text = this.#hasText ? this.#takeText(memory, statuses, values) : new Uint8Array(0)
     return { count, statuses, values, text }
   }

@@ -76,6 +76,8 @@ function canonical(plan: Plan, key: readonly (KeyPart | null)[]): Uint8Array | u
   }
 }
 
+const SHARES = { lanes: 1, shard: 0, shards: 1, completeSinceMs: 0, layoutVersion: 0 }
+
 function eventsWith(keys: readonly (readonly (KeyPart | null)[])[]): NaiveEvent[] {
   return keys.map((key) => ({ position: 0, time: 1_000, key, cells: {}, keep: true }))
 }
@@ -120,6 +122,18 @@ describe.each(CORE_BUILDS)('keys of the %s core', (build) => {
     },
     patience(1_000),
   )
+
+  it('are told apart by any one byte, at every length', async () => {
+    const plan = await planOf(['utf8'])
+    const core = new Core(loadCore(build), plan.state, SHARES, NOT_AFTER_MS)
+    const texts = Array.from({ length: 60 }, (_, i) => 'x'.repeat(i + 1)).flatMap((text) => [
+      text,
+      ...Array.from(text, (_, at) => `${text.slice(0, at)}y${text.slice(at + 1)}`),
+    ])
+    core.prepare(batchOf(eventsWith(texts.map((text) => [text])), plan.state, 1)[0]!)
+    expect(core.entityCount).toBe(texts.length)
+    core.fold(FAR_MS, false)
+  })
 
   it('hash to lanes as the host does, at every length', () => {
     const core = loadCore(build).instantiate()

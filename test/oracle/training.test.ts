@@ -1,6 +1,8 @@
 /** Training sets against the oracle, which knows neither blocks nor ranks, and against the live walk asked at each instant. */
 import { tmpdir } from 'node:os'
 import { afterAll, describe, expect, it } from 'vitest'
+import { compileView } from '../../src/define/compile.ts'
+import { count, defineView, float64, int64, max, min, sum, timestamp } from '../../src/define/dsl.ts'
 import { CORE_BUILDS, loadCore } from '../../src/engine/module.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { trainingSet } from '../../src/offline/training.ts'
@@ -8,7 +10,7 @@ import { checkLeakage } from '../../src/offline/training-leakage.ts'
 import { createMemoryStore } from '../../src/store/memory.ts'
 import { effort } from '../fuzz/effort.ts'
 import { ingestSubjects } from '../laws/ingest-subject.ts'
-import { toBatches } from '../support/batches.ts'
+import { TIME_INPUT, toBatches } from '../support/batches.ts'
 import { type Case, drawCase, instantsOf, keysOf } from '../support/cases.ts'
 import { type Random, seededRandom } from '../support/random.ts'
 import { type SpineRow, sourceOf, spineOf, valuesOf } from '../support/training.ts'
@@ -53,6 +55,26 @@ function options({ plan, events, notAfterMs, random, rows }: Drawn, spine: reado
   }
 }
 
+const DAY_MS = 86_400_000
+
+function manyPlan(): Promise<Plan> {
+  const windows = ['1h', '12h', '3d'] as const
+  return compileView(
+    defineView({
+      name: 'many',
+      source: { name: 'events', columns: { id: int64(), [TIME_INPUT]: timestamp('ms'), value: float64() } },
+      entity: 'id',
+      time: TIME_INPUT,
+      aggregations: [
+        count({ windows }),
+        sum('value', { windows }),
+        min('value', { windows }),
+        max('value', { windows }),
+      ],
+    }),
+  )
+}
+
 function expected(plan: Plan, applied: readonly NaiveEvent[], { key, asOfMs }: Drawn['rows'][number]) {
   const before = applied.filter((event) => timeOf(event) < asOfMs)
   return naiveFeatures(before, plan, key, asOfMs).map(({ value }) => value)
@@ -90,6 +112,41 @@ describe('a training set', () => {
       for (const [i, row] of drawn.rows.entries()) {
         expect(actual[i], `seed ${seed}, row ${i}`).toEqual(expected(drawn.plan, drawn.applied, row))
       }
+    }
+  })
+
+  it.each(CORE_BUILDS)('holds it for more entities than there are parts of them, the %s core', async (build) => {
+    const random = seededRandom(first)
+    const plan = await manyPlan()
+    const byEntity = Array.from({ length: 700 }, (): NaiveEvent[] => [])
+    const events = Array.from({ length: 7_000 }, (_, position): NaiveEvent => {
+      const entity = random.between(0, byEntity.length - 1)
+      const value = random.chance(0.1) ? null : random.between(-4_000, 4_000) / 8
+      const event = {
+        position,
+        time: random.between(0, 4 * DAY_MS),
+        key: [BigInt(entity)],
+        cells: { value },
+        keep: true,
+      }
+      byEntity[entity]!.push(event)
+      return event
+    })
+    const rows = Array.from({ length: 2_000 }, () => ({
+      key: [BigInt(random.between(0, byEntity.length - 1))],
+      asOfMs: random.between(0, 5 * DAY_MS),
+    }))
+    const set = trainingSet({
+      spine: spineOf(plan.state, rows, 300),
+      time: 't',
+      views: [{ plan }],
+      events: { [plan.state.source]: sourceOf(toBatches(events, plan.state, random, { sizes: [1_500] })) },
+      clock: () => 10 * DAY_MS,
+      core: loadCore(build),
+    })
+    const actual = await valuesOf(set.read(), plan)
+    for (const [i, row] of rows.entries()) {
+      expect(actual[i], `row ${i}`).toEqual(expected(plan, byEntity[Number(row.key[0])]!, row))
     }
   })
 

@@ -28,7 +28,7 @@ import {
   squaresWords,
   sumWords,
 } from './offsets'
-import { lowerMin, raiseMax, storeHighest, storeLowest } from './bounds'
+import { greater, lesser, lowerMin, raiseMax, storeHighest, storeLowest } from './bounds'
 import { addWideSquare, addWideSum, addWides, wideOf } from './wide'
 import { addDecimal, addSquareI64 } from './integers'
 
@@ -141,8 +141,8 @@ function addEventsF64(plan: PartialPlan, acc: usize, first: usize, count: i32): 
       if ((load<u32>(event, RAW_NULLS_AT) & nullBit) != 0) continue
       const value = load<f64>(event + cellAt)
       n++
-      lowest = value < lowest ? value : lowest
-      highest = value > highest ? value : highest
+      lowest = lesser(lowest, value)
+      highest = greater(highest, value)
       if (!sums) continue
       const bits = reinterpret<u64>(value)
       const exponent = ((bits >> 52) as u32) & 0x7ff
@@ -163,11 +163,11 @@ function addEventsF64(plan: PartialPlan, acc: usize, first: usize, count: i32): 
   store<i64>(acc, load<i64>(acc) + n)
   if (plan.flags & NUMERIC_MIN) {
     const at = acc + (minAt(plan) as usize)
-    if (lowest < load<f64>(at)) store<f64>(at, lowest)
+    store<f64>(at, lesser(load<f64>(at), lowest))
   }
   if (plan.flags & NUMERIC_MAX) {
     const at = acc + (maxAt(plan) as usize)
-    if (highest > load<f64>(at)) store<f64>(at, highest)
+    store<f64>(at, greater(load<f64>(at), highest))
   }
 }
 

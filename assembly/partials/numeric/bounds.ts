@@ -19,9 +19,22 @@ export function storeLowest(type: i32, at: usize): void {
   }
 }
 
+/** `value` where it is less than `low`, else `low`. With SIMD one instruction instead of a branch that nobody can guess. */
+@inline
+export function lesser(low: f64, value: f64): f64 {
+  if (ASC_FEATURE_SIMD) return f64x2.extract_lane(f64x2.pmin(f64x2.splat(low), f64x2.splat(value)), 0)
+  return value < low ? value : low
+}
+
+@inline
+export function greater(high: f64, value: f64): f64 {
+  if (ASC_FEATURE_SIMD) return f64x2.extract_lane(f64x2.pmax(f64x2.splat(high), f64x2.splat(value)), 0)
+  return value > high ? value : high
+}
+
 export function lowerMin(type: i32, into: usize, from: usize): void {
   if (type == TYPE_F64) {
-    if (load<f64>(from) < load<f64>(into)) store<f64>(into, load<f64>(from))
+    store<f64>(into, lesser(load<f64>(into), load<f64>(from)))
   } else if (type == TYPE_I64) {
     if (load<i64>(from) < load<i64>(into)) store<i64>(into, load<i64>(from))
   } else if (lessDecimal(load<u64>(from), load<i64>(from, 8), load<u64>(into), load<i64>(into, 8))) {
@@ -31,7 +44,7 @@ export function lowerMin(type: i32, into: usize, from: usize): void {
 
 export function raiseMax(type: i32, into: usize, from: usize): void {
   if (type == TYPE_F64) {
-    if (load<f64>(from) > load<f64>(into)) store<f64>(into, load<f64>(from))
+    store<f64>(into, greater(load<f64>(into), load<f64>(from)))
   } else if (type == TYPE_I64) {
     if (load<i64>(from) > load<i64>(into)) store<i64>(into, load<i64>(from))
   } else if (lessDecimal(load<u64>(into), load<i64>(into, 8), load<u64>(from), load<i64>(from, 8))) {
@@ -43,8 +56,7 @@ export function raiseMax(type: i32, into: usize, from: usize): void {
 export function lowestOf(into: usize, at: usize, stride: usize, count: i32): void {
   let low = load<f64>(into)
   for (let i = 0; i < count; i++, at += stride) {
-    const value = load<f64>(at)
-    low = value < low ? value : low
+    low = lesser(low, load<f64>(at))
   }
   store<f64>(into, low)
 }
@@ -52,8 +64,7 @@ export function lowestOf(into: usize, at: usize, stride: usize, count: i32): voi
 export function highestOf(into: usize, at: usize, stride: usize, count: i32): void {
   let high = load<f64>(into)
   for (let i = 0; i < count; i++, at += stride) {
-    const value = load<f64>(at)
-    high = value > high ? value : high
+    high = greater(high, load<f64>(at))
   }
   store<f64>(into, high)
 }
