@@ -1,4 +1,6 @@
-/** How soon an event is readable by way of the router, beside a worker that reads the source itself: as the claim `stream` does it. */
+/**
+ * How soon an event is readable by way of the router, beside a worker that reads a topic that is keyed: as the claim `stream` does it.
+ */
 import { freshNamespace } from '../test/support/redis.ts'
 import { judge, type Row, timesRow } from './contest.ts'
 import { LINGER_MS, openBenchRoute } from './route-jobs.ts'
@@ -37,7 +39,7 @@ export async function timeRoutedFreshness(servers: Servers, maker: EventMaker): 
 async function oneRound(servers: Servers, way: 'direct' | 'routed', maker: EventMaker, seconds: number) {
   const namespace = freshNamespace()
   const topic = await servers.kafka.createTopic(namespace, PARTITIONS, TOPIC_SETTINGS)
-  const names = { topic, namespace, entityCount: maker.keys.length }
+  const names = { topic, namespace, entityCount: maker.keys.length, isScattered: way === 'routed' }
   if (way === 'routed') await openBenchRoute({ brokers: servers.kafka.brokers, ...names }, servers.store)
   const roles = way === 'routed' ? (['router', 'lanes', 'producer'] as const) : (['worker', 'producer'] as const)
   const processes: StreamProcess[] = []

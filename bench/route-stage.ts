@@ -1,8 +1,8 @@
 /**
  * What the way by the router takes: CPU, the rate at which it drains a backlog, and how much later an event is readable.
  *
- * A real Kafka and a real Redis, as the claim `stream` has them. The router is set beside a worker that reads the source itself, and
- * beside a router that writes a record for each event; each is a process of its own, and all drain the same topic in turn.
+ * A real Kafka and a real Redis, as the claim `stream` has them. The router is set beside a worker that reads the same events from
+ * a topic that is keyed, and beside a router that writes a record for each event; each is a process of its own, and they drain in turn.
  */
 import { fork } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,7 +16,7 @@ import { timeRoutedFreshness } from './route-freshness.ts'
 import { LANES, LINGER_MS } from './route-jobs.ts'
 import type { DrainCommand, DrainReport, DrainTask } from './route-process.ts'
 import { wakeCoordinator } from './stream.ts'
-import { EventMaker, MESSAGE_BYTES, PARTITIONS, PER_SECOND, produceAll } from './stream-events.ts'
+import { EventMaker, MESSAGE_BYTES, PARTITIONS, PER_SECOND, produceAll, scatter } from './stream-events.ts'
 import { checkCounted, type Servers, TOPIC_SETTINGS } from './stream-servers.ts'
 
 /** A round takes seconds. */
@@ -38,13 +38,17 @@ export async function timeRouter(settings: Settings): Promise<void> {
     const servers: Servers = { kafka, redisUrl: redis.url, store, settings, rounds }
     const events = settings.short ? 20_000 : 300_000
     const maker = new EventMaker(settings.short ? 1_000 : 10_000, settings.seed)
-    const topic = await kafka.createTopic('backlog', PARTITIONS, TOPIC_SETTINGS)
+    // The same events: by their key for the worker that reads them itself, anywhere for the routers.
+    const keyed = await kafka.createTopic('keyed', PARTITIONS, TOPIC_SETTINGS)
+    const scattered = await kafka.createTopic('scattered', PARTITIONS, TOPIC_SETTINGS)
     const producer = kafka.client.producer()
     await producer.connect()
-    await produceAll(producer, topic, maker.makeAll(events, (events / PER_SECOND) * 1000, Date.now()))
+    const messages = maker.makeAll(events, (events / PER_SECOND) * 1000, Date.now())
+    await produceAll(producer, keyed, messages)
+    await produceAll(producer, scattered, scatter(messages))
     await producer.disconnect()
-    await wakeCoordinator(kafka, topic)
-    await timeDrains(servers, topic, maker, events)
+    await wakeCoordinator(kafka, keyed)
+    await timeDrains(servers, { keyed, scattered }, maker, events)
     await timeRoutedFreshness(servers, maker)
   } finally {
     await store.close()
@@ -52,7 +56,12 @@ export async function timeRouter(settings: Settings): Promise<void> {
   }
 }
 
-async function timeDrains(servers: Servers, topic: string, maker: EventMaker, events: number): Promise<void> {
+async function timeDrains(
+  servers: Servers,
+  topics: { readonly keyed: string; readonly scattered: string },
+  maker: EventMaker,
+  events: number,
+): Promise<void> {
   const { settings, rounds } = servers
   const ns: Record<Role, number[]> = { direct: [], router: [], lanes: [], naive: [] }
   const cpu: Record<Role, number[]> = { direct: [], router: [], lanes: [], naive: [] }
@@ -62,6 +71,7 @@ async function timeDrains(servers: Servers, topic: string, maker: EventMaker, ev
     for (let turn = 0; turn <= rounds; turn++) {
       const namespaces = { direct: freshNamespace(), routed: freshNamespace(), naive: freshNamespace() }
       const drain = async (role: Role, namespace: string) => {
+        const topic = role === 'direct' ? topics.keyed : topics.scattered
         const report = await processes[role]!.drain({ topic, namespace, events })
         if (turn === 0) return
         ns[role].push(report.ns / events)
@@ -82,11 +92,15 @@ async function timeDrains(servers: Servers, topic: string, maker: EventMaker, ev
   }
 
   const what = `${events} messages of ${MESSAGE_BYTES} bytes, 3 fields of them, ${LANES} lanes`
-  const ofCpu = { claim: 'route', title: `CPU of each process: ${what}; over that of the direct lane`, unit: 'event' }
+  const ofCpu = {
+    claim: 'route',
+    title: `CPU of each process: ${what}; over the worker's of a keyed topic`,
+    unit: 'event',
+  }
   const over = (part: readonly number[]) => part.map((each, turn) => each / cpu.direct[turn]!)
   const both = cpu.router.map((each, turn) => each + cpu.lanes[turn]!)
   settings.emit([
-    timesRow(ofCpu, 'worker that reads the source itself', cpu.direct),
+    timesRow(ofCpu, 'worker of a keyed topic', cpu.direct),
     { ...timesRow(ofCpu, 'router', cpu.router), ...judge(over(cpu.router), 'cost', atMost(1.6)) },
     { ...timesRow(ofCpu, 'worker behind the router', cpu.lanes), ...judge(over(cpu.lanes), 'cost') },
     { ...timesRow(ofCpu, 'router and worker', both), ...judge(over(both), 'cost') },

@@ -47,7 +47,7 @@ export class StreamProcess {
   /** Resolves when it has joined its group, or can produce. */
   static async start(
     { kafka, redisUrl, settings }: Servers,
-    more: Pick<ProcessTask, 'role' | 'topic' | 'namespace' | 'sessionTimeoutMs' | 'entityCount'>,
+    more: Omit<ProcessTask, 'brokers' | 'redisUrl' | 'seed'>,
   ): Promise<StreamProcess> {
     const started = new StreamProcess({ brokers: kafka.brokers, redisUrl, seed: settings.seed, ...more })
     await started.until('ready', () => started.#ready)

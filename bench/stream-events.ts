@@ -60,6 +60,11 @@ export class EventMaker {
   }
 }
 
+/** The same events in any partition: those of a key are everywhere. */
+export function scatter(messages: readonly EventMessage[]): EventMessage[] {
+  return messages.map((message, i) => ({ ...message, partition: i % PARTITIONS }))
+}
+
 export async function produceAll(producer: Producer, topic: string, messages: readonly EventMessage[]): Promise<void> {
   for (let start = 0; start < messages.length; start += SEND_MESSAGES) {
     await producer.send({ topic, messages: messages.slice(start, start + SEND_MESSAGES), acks: -1 })

@@ -6,7 +6,7 @@ import { Redis } from 'ioredis'
 import kafkajs, { type Kafka, type Producer } from 'kafkajs'
 import { createRedisStore } from '../src/store/redis.ts'
 import { sourceOf, startLanes, startRouter } from './route-jobs.ts'
-import { EventMaker, type EventMessage } from './stream-events.ts'
+import { EventMaker, type EventMessage, scatter } from './stream-events.ts'
 import { startWorker } from './stream-worker.ts'
 
 export interface ProcessTask {
@@ -18,6 +18,8 @@ export interface ProcessTask {
   readonly sessionTimeoutMs?: number
   readonly entityCount: number
   readonly seed: number
+  /** The producer goes round the partitions, whatever the key. */
+  readonly isScattered?: boolean
 }
 
 /** To the producer. */
@@ -111,7 +113,7 @@ async function setEach({ brokers, redisUrl, topic, namespace }: ProcessTask): Pr
   await joined
 }
 
-async function produce({ brokers, topic, entityCount, seed }: ProcessTask): Promise<void> {
+async function produce({ brokers, topic, entityCount, seed, isScattered }: ProcessTask): Promise<void> {
   const producer = connect(brokers).producer()
   await producer.connect()
   const maker = new EventMaker(entityCount, seed)
@@ -124,7 +126,8 @@ async function produce({ brokers, topic, entityCount, seed }: ProcessTask): Prom
       while (due > made) {
         const atMs = nowMs()
         const count = Math.min(due - made, SEND_MESSAGES_MAX)
-        const messages = Array.from({ length: count }, () => maker.make(atMs))
+        const keyed = Array.from({ length: count }, () => maker.make(atMs))
+        const messages = isScattered ? scatter(keyed) : keyed
         answers.push(send(producer, topic, messages, nowMs(), sent))
         made += count
       }
