@@ -1,5 +1,4 @@
 /** `tilefold training-set --as-served`: the features that were served for the rows of a spine. */
-import { existsSync } from 'node:fs'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
 import type { ParityFiles } from '../offline/parity-logs.ts'
@@ -8,6 +7,7 @@ import type { AskedView } from '../offline/training.ts'
 import { writeTrainingSet } from '../offline/training-output.ts'
 import { type ServedTrainingOptions, type ServedTrainingReport, servedTrainingSet } from '../offline/training-served.ts'
 import type { Source } from '../source/port.ts'
+import { holdsLmdbStore } from '../store/lmdb.ts'
 import { type Call, EXIT_OK, type Flags, type Option } from './command.ts'
 import type { Printer } from './printer.ts'
 import { readDuration, type Settings, settingError } from './settings.ts'
@@ -108,9 +108,9 @@ export async function runServed(call: Call, asked: ServedCall): Promise<number> 
   }).finally(() => opened?.store.close())
 }
 
-/** Redis's address, or a directory that somebody has made. */
+/** Redis's address, or a directory with a store in it. */
 function isStoreThere(settings: Settings): boolean {
-  return settings.list('redis_url').length > 0 || existsSync(settings.text('store')!)
+  return settings.list('redis_url').length > 0 || holdsLmdbStore(settings.text('store')!)
 }
 
 const NOTES = { keys: 'the log of answers', events: 'the mirror', rows: 'writing rows' } as const

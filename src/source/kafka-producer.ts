@@ -9,9 +9,11 @@
  * After a call that failed nobody knows what the broker took. Another try under the same producer id might be taken for a
  * repeat of it and acknowledged unwritten, so the next call has a producer id of its own. Writing is at least once.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { TilefoldError } from '../model/errors.ts'
 import {
   type IHeaders,
+  isFinal,
   KafkaClient,
   type KafkaOptions,
   logUnavailable,
@@ -39,6 +41,9 @@ const ALL_REPLICAS = -1
 /** A leader's move takes some seconds, more on a busy machine. */
 const RETRY = { initialRetryTime: 100, maxRetryTime: 2_000, retries: 15 }
 
+const LOOKUPS = 4
+const LOOKUP_DELAY_MS = 250
+
 /** `retry`: how long a call goes on before it fails. */
 export function createKafkaProducer(options: KafkaOptions, retry = RETRY): KafkaProducer {
   return new IdempotentProducer(options, retry)
@@ -64,8 +69,16 @@ class IdempotentProducer implements KafkaProducer {
     const admin = this.#client.admin()
     try {
       await admin.connect()
-      const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
-      return topics[0]!.partitions.length
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const { topics } = await admin.fetchTopicMetadata({ topics: [topic] })
+          return topics[0]!.partitions.length
+        } catch (error) {
+          // Of a topic that was just made, not every broker has heard.
+          if (attempt === LOOKUPS || isFinal(error)) throw error
+          await sleep(LOOKUP_DELAY_MS)
+        }
+      }
     } catch (error) {
       throw logUnavailable(`look up topic ${JSON.stringify(topic)}`, this.#options, error)
     } finally {

@@ -89,6 +89,13 @@ const TRANSACTION = 3
 /** Rows scanned between two looks at the event loop; a cursor kept longer would pin old pages. */
 const SCAN_ROWS = 256
 
+const DATA_FILE = 'data.mdb'
+
+/** Is there a store in the directory? It may be there for other things. */
+export function holdsLmdbStore(path: string): boolean {
+  return existsSync(join(resolve(path), DATA_FILE))
+}
+
 /**
  * Opens the store of a directory. Throws STORE_LOCKED where another process writes to it, STORE_FORMAT for files that are no
  * store or are damaged, STORE_UNAVAILABLE where the directory cannot be used.
@@ -125,8 +132,8 @@ export class LmdbStore implements SweptStore {
     this.#guard = options.guard
     this.#holder = options.readOnly === true ? undefined : newHolder()
     const gatePath = join(this.#path, 'gate')
-    const dataPath = join(this.#path, 'data.mdb')
-    if (options.readOnly === true && !existsSync(dataPath)) {
+    const dataPath = join(this.#path, DATA_FILE)
+    if (options.readOnly === true && !holdsLmdbStore(this.#path)) {
       throw new TilefoldError('STORE_UNAVAILABLE', `cannot open store ${this.#path}: there is none in this directory`)
     }
     const opened: Environment[] = []

@@ -1,13 +1,22 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { open } from 'lmdb'
 import { afterAll, afterEach, describe, expect, it } from 'vitest'
 import { closeGuard, createWriteGuard } from '../../src/store/guard.ts'
-import { createLmdbStore, type LmdbStoreOptions } from '../../src/store/lmdb.ts'
+import { createLmdbStore, holdsLmdbStore, type LmdbStoreOptions } from '../../src/store/lmdb.ts'
 import type { LaneName, Store } from '../../src/store/port.ts'
 import { appliedOf } from '../../src/store/rules.ts'
 import { seal, unseal } from '../../src/store/sealed.ts'
@@ -126,6 +135,15 @@ describe('an LMDB store', () => {
       expect.objectContaining({ code: 'STORE_UNAVAILABLE', message: expect.stringContaining(path) }),
     )
     expect(existsSync(path)).toBe(false)
+  })
+
+  it('is not taken to be in a directory that is there for other things', async () => {
+    const path = newDirectory()
+    mkdirSync(path, { recursive: true })
+    writeFileSync(join(path, 'notes.txt'), 'mine')
+    expect(holdsLmdbStore(path)).toBe(false)
+    await openStore({ path }).close()
+    expect(holdsLmdbStore(path)).toBe(true)
   })
 
   it('says so when the directory cannot be made', () => {
