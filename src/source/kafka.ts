@@ -3,6 +3,8 @@
  *
  * kafkajs logs a lot and warns on its own; its logger goes to `log`, its two warnings that nobody can act on stay away.
  */
+import './kafka-aborted.ts'
+
 import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs, { type logLevel as LogLevel, type SASLOptions } from 'kafkajs'
 import { TilefoldError } from '../model/errors.ts'
