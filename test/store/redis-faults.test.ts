@@ -224,7 +224,8 @@ describe.skipIf(whyNoRedis() !== undefined)('a Redis store', () => {
     const replica = await startOwn()
     await replica.client.replicaof('127.0.0.1', `${master.port}`)
     await until(async () => (await replica.client.info('replication')).includes('master_link_status:up'))
-    const store = openStore({ urls: replica.url, deadlineMs: 2_000 })
+    // Long enough for an answer on a busy machine: who hears nothing cannot say why.
+    const store = openStore({ urls: replica.url, deadlineMs: 6_000 })
     await expect(store.takeLane(LANE, 'a')).rejects.toMatchObject({
       ...isUnavailable,
       message: expect.stringContaining('READONLY'),
