@@ -161,6 +161,11 @@ export function logOfPartition(topic: string, partition: number): string {
   return `${topic}.${partition}`
 }
 
+/** Is it one of the topic's partitions? */
+export function isLogOf(topic: string, log: string): boolean {
+  return log.startsWith(`${topic}.`) && /^\d+$/.test(log.slice(topic.length + 1))
+}
+
 export function historyLane(index: number): string {
   return `h${index}`
 }

@@ -23,22 +23,14 @@ import type { Plan } from '../model/plan.ts'
 import {
   type GenerationLayout,
   generationOf,
+  isLogOf,
   laneGroups,
   liveLane,
   startOf,
   type ViewLayout,
 } from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
-import {
-  change,
-  isCurrent,
-  isLogOf,
-  type LayoutSeat,
-  missing,
-  namedGeneration,
-  type OpenGeneration,
-  put,
-} from './layouts.ts'
+import { change, isCurrent, type LayoutSeat, missing, namedGeneration, type OpenGeneration, put } from './layouts.ts'
 import { type RoutedLane, readRoutedLane, routedLanes, routerLane } from './routes.ts'
 
 /** Where a lane of a generation stands. */

@@ -6,7 +6,7 @@
 import { areSameRanges, formatRanges, type TimeRange } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
 import type { Plan } from '../model/plan.ts'
-import { type GenerationLayout, generationOf, type ViewLayout } from '../model/view-layout.ts'
+import { type GenerationLayout, generationOf, isLogOf, type ViewLayout } from '../model/view-layout.ts'
 import type { Store } from '../store/port.ts'
 
 /** Where a layout is kept. */
@@ -175,79 +175,6 @@ export function openTopic(seat: LayoutSeat, plan: Plan, name: string, partitions
   })
 }
 
-/**
- * The generation's live events come by way of a router from now on. The route that it has already stays as it is. Throws CONFIG_INVALID
- * where live lanes read the topic itself, or another route is asked for.
- */
-export function openRoute(
-  seat: LayoutSeat,
-  plan: Plan,
-  source: string,
-  lanes: number | undefined,
-): Promise<OpenGeneration> {
-  return change(seat, plan, (layout) => {
-    if (!layout) throw missing(plan)
-    const generation = chosen(layout, plan, seat)
-    const { route, logs } = generation
-    const refuse = (why: string) => {
-      return new TilefoldError(
-        'CONFIG_INVALID',
-        `cannot route topic ${source} for view ${plan.view}: its generation ${generation.generation} ${why}. Begin a generation of its own (tilefold generation begin)`,
-      )
-    }
-    if (route) {
-      if (route.source !== source) throw refuse(`takes topic ${route.source}`)
-      if (lanes !== undefined && route.lanes !== lanes) throw refuse(`has ${route.lanes} lanes; got ${lanes}`)
-      return { layout, generation }
-    }
-    const own = logs.find(({ name }) => isLogOf(source, name))
-    if (own) throw refuse(`already reads log ${own.name} itself`)
-    const topic = routedTopic(seat.namespace, plan, generation.generation)
-    return put(layout, { ...generation, route: { source, topic, lanes: lanes ?? ROUTED_LANES } })
-  })
-}
-
-/** How widely an entity is to be spread from now on. */
-export interface SaltRequest {
-  readonly key: string
-  readonly active: number
-}
-
-/**
- * Notes how widely entities are spread, before any router does it: the most that each has ever been never shrinks, because rows of it may
- * be there. Returns what the layout says then.
- */
-export function openSalts(seat: LayoutSeat, plan: Plan, requests: readonly SaltRequest[]): Promise<OpenGeneration> {
-  return change(seat, plan, (layout) => {
-    if (!layout) throw missing(plan)
-    const generation = chosen(layout, plan, seat)
-    const salts = new Map((generation.salts ?? []).map((salt) => [salt.key, salt]))
-    let isNew = false
-    for (const { key, active } of requests) {
-      const known = salts.get(key)
-      if (known?.active === active) continue
-      salts.set(key, { key, width: Math.max(known?.width ?? 1, active), active })
-      isNew = true
-    }
-    if (!isNew) return { layout, generation }
-    return put(layout, { ...generation, salts: [...salts.values()] })
-  })
-}
-
-/** Unless told: at least four for each master that a team begins with. */
-const ROUTED_LANES = 16
-
-/** Kafka takes letters, digits, dots, underscores and hyphens. */
-function routedTopic(namespace: string, { view, stateHash }: Plan, generation: number): string {
-  const legal = (name: string) => name.replace(/[^\w.-]/g, '_')
-  return `${legal(namespace)}.${legal(view)}.${stateHash}.${generation}`
-}
-
-/** Is it one of the topic's partitions? */
-export function isLogOf(topic: string, log: string): boolean {
-  return log.startsWith(`${topic}.`) && /^\d+$/.test(log.slice(topic.length + 1))
-}
-
 // ---- one change ----------------------------------------------------------------------------------------------------
 
 /** Decides on what is stored and writes what it decided; decides again when somebody else was faster. */
@@ -291,7 +218,8 @@ export function put(layout: ViewLayout, generation: GenerationLayout): OpenGener
   return { layout: { ...layout, version: layout.version + 1, generations: [...others, generation] }, generation }
 }
 
-function chosen(layout: ViewLayout, plan: Plan, seat: LayoutSeat): GenerationLayout {
+/** The seat's generation of the plan's state. Throws DEFINITION_CHANGED. */
+export function chosen(layout: ViewLayout, plan: Plan, seat: LayoutSeat): GenerationLayout {
   const own = layout.generations.filter((each) => each.stateHash === plan.stateHash)
   if (seat.generation !== undefined) return namedGeneration(layout, plan, seat.generation)
   const found = own.find((each) => isCurrent(layout, each)) ?? own.sort((a, b) => b.generation - a.generation)[0]

@@ -5,7 +5,7 @@ import { count, defineView, float64, last, sum, timestamp, utf8 } from '../../sr
 import { loadCore } from '../../src/engine/module.ts'
 import type { Plan } from '../../src/model/plan.ts'
 import { saltKey, type ViewLayout } from '../../src/model/view-layout.ts'
-import { openSalts } from '../../src/registry/layouts.ts'
+import { openSalts } from '../../src/registry/routes.ts'
 import { createFeatureReader, type FeatureReader } from '../../src/serve/reader.ts'
 import { createJsonDecoder } from '../../src/source/json-messages.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
