@@ -29,7 +29,7 @@ export class KeyTable {
 export const KEY_TABLE_BYTES: usize = 32
 const RECORD_BYTES: usize = 8
 const GROUP: i32 = 128
-/** Index entries from which probes miss the cache: 128k entries are 1 MB. */
+/** Index entries from which probes miss the nearest caches: 32k entries are 256 KB. */
 const STAGED_CAPACITY: u32 = 1 << 15
 
 const SEED: u64 = 0x9e37_79b9_7f4a_7c15

@@ -8,7 +8,8 @@
  * F is the last position judged. A crash leaves some rows at F and the marker behind them: the replay reads a row before its
  * entity's first event and skips what it holds. The delta is emptied only when every lane stands at F.
  */
-import type { Core, DirtyChunk } from '../engine/core.ts'
+import type { Core } from '../engine/core.ts'
+import type { DirtyChunk } from '../engine/flush-rows.ts'
 import { SEGMENT_BYTES_MAX, type StoredRow } from '../store/port.ts'
 import type { KeptRows } from './kept-rows.ts'
 import type { LaneOwner, RowsToRead } from './lane.ts'
@@ -119,7 +120,8 @@ function bytesOf(rows: LaneRows): number {
   return rows.reduce((sum, { bytes }) => sum + bytes.length, 0)
 }
 
-function segmentsOf(bytes: Uint8Array): Uint8Array[] {
+/** A checkpoint in pieces of the store's size. */
+export function segmentsOf(bytes: Uint8Array): Uint8Array[] {
   const segments: Uint8Array[] = []
   for (let at = 0; at < bytes.length; at += SEGMENT_BYTES_MAX) segments.push(bytes.slice(at, at + SEGMENT_BYTES_MAX))
   return segments

@@ -89,7 +89,7 @@ export interface IngestOptions {
  * How much log a restart may have to replay, at least. With dedupe a checkpoint holds every id within the horizon; without, it is a
  * hundred bytes, but a flush of few rows takes half as much of the store again with one.
  */
-const CHECKPOINT_INTERVAL_MS = { dedupe: 10_000, live: 1_000, history: 0 }
+export const CHECKPOINT_INTERVAL_MS = { dedupe: 10_000, live: 1_000, history: 0 }
 
 /** Of rows that a live ingest keeps, so that it need not read what it wrote; history writes most rows once. */
 const KEPT_BYTES_MAX = 16 << 20
@@ -210,7 +210,6 @@ export class Ingest {
       if (this.#sources && routed) {
         if (routed.position <= before) return
         this.#sources.take(routed)
-        this.#core.note = this.#sources.note()
         this.#core.raiseLayout(routed.layoutVersion)
         for (const owner of this.#owners.values()) owner.raiseLayout(routed.layoutVersion)
       }
@@ -291,6 +290,7 @@ export class Ingest {
     const lanes = isLast && this.#core.position >= 0 ? new Set(this.#owners.keys()) : forced
     const how = { pace: this.#options.pace, isHistory: this.spec.isHistory }
     const before = this.#writes
+    if (this.#sources) this.#core.note = this.#sources.note()
     const { rows, bytes } = await flushLanes(this.#core, this.#owners, this.#kept, isDue, this.#lastHash, lanes, how)
     this.#written.rows += rows
     this.#written.bytes += bytes

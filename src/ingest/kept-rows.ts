@@ -10,7 +10,7 @@
  *
  * Two halves: what is asked for moves to the young one; when that is full, the old one goes.
  */
-import type { RowPad } from '../engine/core.ts'
+import type { RowPad } from '../engine/flush-rows.ts'
 
 export class KeptRows {
   /** Where a chunk's rows are while they are written. */

@@ -49,11 +49,6 @@ export class RoutedSources {
       : Math.max(-1, ...all.map(({ clockMs }) => clockMs))
   }
 
-  /** Source positions that the lane holds: everything before them. */
-  get positions(): ReadonlyMap<string, number> {
-    return new Map([...this.#sources].map(([log, { to }]) => [log, to]))
-  }
-
   /** What a checkpoint carries along. */
   note(): string {
     return JSON.stringify({ logs: this.#logs, sources: [...this.#sources] } satisfies RouteNote)

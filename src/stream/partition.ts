@@ -20,6 +20,7 @@ import type { RejectedRecord } from '../source/port.ts'
 import { hashOf } from '../source/record-hash.ts'
 import { readRoutedRecord } from '../source/routed-record.ts'
 import type { StreamBounds, StreamMessage } from '../source/stream.ts'
+import { Asides, messageAt } from './asides.ts'
 import { Pace } from './pace.ts'
 
 export interface MessageDecoder {
@@ -69,8 +70,6 @@ const NO_BYTES = new Uint8Array(0)
 const BATCH_MESSAGES = 8192
 /** So many messages behind the end of the log take some tenths of a second. */
 const BEHIND_MESSAGES = 50_000
-/** Records over which the share of dead ones is judged. */
-const DEAD_WINDOW = 1000
 
 export class PartitionRun {
   readonly topic: string
@@ -81,19 +80,16 @@ export class PartitionRun {
   readonly #handles: readonly IngestHandle[]
   readonly #columns: ReadonlySet<string>
   readonly #decoder: MessageDecoder
+  readonly #asides: Asides
   readonly #pace: Pace
   readonly #markers: Map<number, string>
   readonly #compacted: boolean
-  /** Messages under way, for what has to be looked up by position. */
-  #current: readonly StreamMessage[] = []
   #seen: number
   #flushed: number
   #timer: NodeJS.Timeout | undefined
   #flushing: Promise<void> | undefined
   #waitingTimes: number[] = []
   #isBehind = false
-  #judged = 0
-  #dead = 0
   #activeMs: number
   #closed = false
 
@@ -133,7 +129,8 @@ export class PartitionRun {
       ...new Map(options.plans.flatMap((plan) => plan.state.inputs).map((each) => [each.name, each])).values(),
     ]
     this.#columns = new Set(inputs.map((input) => input.name))
-    const onReject = (record: RejectedRecord) => this.#bury(record)
+    this.#asides = new Asides(options)
+    const onReject = (record: RejectedRecord) => this.#asides.bury(record)
     this.#decoder = options.isRouted ? ROUTED_RECORDS : options.decoder({ inputs, onReject })
     this.#pace = new Pace(options.flushMinMs, options.flushMaxMs)
     this.#activeMs = options.clock()
@@ -200,12 +197,12 @@ export class PartitionRun {
   async #fold(messages: readonly StreamMessage[]): Promise<void> {
     const { pool, clock, metrics } = this.#options
     this.#checkMarkers(messages)
-    this.#current = messages
+    this.#asides.begin(messages)
     const batch = this.#decoder.decode(messages)
-    this.#judgeDead(messages.length)
+    this.#asides.judge(messages.length)
     if (batch.length > 0 || batch.routed) {
       const last = batch.routed?.position ?? (batch.positions as Float64Array)[batch.length - 1]!
-      const hash = hashOf(this.#messageAt(last)!)
+      const hash = hashOf(messageAt(messages, last)!)
       const ready = pool.ready(batch, this.#columns)
       for (const handle of this.#handles) await handle.push(ready, hash)
       const times = batch.recordTimes
@@ -225,7 +222,7 @@ export class PartitionRun {
     const last = Number(messages.at(-1)!.offset)
     for (const [position, hash] of this.#markers) {
       if (position > last) continue
-      const found = this.#find(messages, position)
+      const found = messageAt(messages, position)
       if (found === undefined ? !this.#compacted : hashOf(found) !== hash) {
         throw new TilefoldError(
           'LOG_CHANGED',
@@ -237,59 +234,9 @@ export class PartitionRun {
     }
   }
 
-  #messageAt(position: number): StreamMessage | undefined {
-    return this.#find(this.#current, position)
-  }
-
-  #find(messages: readonly StreamMessage[], position: number): StreamMessage | undefined {
-    let [low, high] = [0, messages.length]
-    while (low < high) {
-      const middle = (low + high) >> 1
-      if (Number(messages[middle]!.offset) < position) low = middle + 1
-      else high = middle
-    }
-    const found = messages[low]
-    return found !== undefined && Number(found.offset) === position ? found : undefined
-  }
-
-  // ---- dead letters --------------------------------------------------------------------------------------------------
-
-  #bury(record: RejectedRecord): void {
-    const message = this.#messageAt(record.position)!
-    this.#dead++
-    this.#options.metrics.deadLetters(this.topic, record.reason, 1)
-    this.#options.deadLetters?.add({
-      topic: this.topic,
-      partition: this.partition,
-      message,
-      reason: record.reason,
-      text: record.message,
-    })
-  }
-
   /** What a view put aside; called while its batch is pushed. */
   putAside(records: readonly SideRecord[]): void {
-    for (const { view, position, reason } of records) {
-      const message = this.#messageAt(position)
-      if (message === undefined) continue
-      const text = `view ${view} put it aside: ${reason}`
-      this.#options.deadLetters?.add({ topic: this.topic, partition: this.partition, message, reason, text, view })
-    }
-  }
-
-  #judgeDead(messages: number): void {
-    this.#judged += messages
-    if (this.#judged < DEAD_WINDOW) return
-    const ratio = this.#dead / this.#judged
-    if (ratio > this.#options.maxDeadRatio) {
-      throw new TilefoldError(
-        'DEAD_LETTERS',
-        `cannot go on with log ${this.log}: too many records cannot be read; got ${this.#dead} of ${this.#judged}, expected at most ${this.#options.maxDeadRatio * 100} %`,
-        { dead: this.#dead, judged: this.#judged },
-      )
-    }
-    this.#judged = 0
-    this.#dead = 0
+    this.#asides.put(records)
   }
 
   // ---- flushes -------------------------------------------------------------------------------------------------------
@@ -316,14 +263,14 @@ export class PartitionRun {
   }
 
   async #flush(): Promise<void> {
-    const { metrics, clock, deadLetters } = this.#options
+    const { metrics, clock } = this.#options
     const seen = this.#seen
     const times = this.#waitingTimes
     this.#waitingTimes = []
     const startMs = performance.now()
     const before = this.#handles.map((handle) => handle.status.written)
     // First what was put aside: the marker may pass a record only when its letter is safe.
-    await deadLetters?.flush()
+    await this.#asides.flush()
     for (const handle of this.#handles) await handle.flush()
     const tookMs = performance.now() - startMs
     const nowMs = clock()

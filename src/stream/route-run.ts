@@ -12,8 +12,11 @@
 import { randomUUID } from 'node:crypto'
 import { Core } from '../engine/core.ts'
 import type { CoreModule } from '../engine/module.ts'
+import { segmentsOf } from '../ingest/flush.ts'
+import { CHECKPOINT_INTERVAL_MS } from '../ingest/ingest.ts'
 import { LaneOwner } from '../ingest/lane.ts'
 import { sideRecords } from '../ingest/side.ts'
+import type { ColumnBatch } from '../model/columns.ts'
 import type { Counters } from '../model/counters.ts'
 import { takenTimes } from '../model/covers.ts'
 import { TilefoldError } from '../model/errors.ts'
@@ -27,7 +30,8 @@ import type { RejectedRecord } from '../source/port.ts'
 import { hashOf } from '../source/record-hash.ts'
 import type { StreamBounds, StreamMessage } from '../source/stream.ts'
 import type { OpenTransactions, Transactions } from '../source/transactions.ts'
-import { SEGMENT_BYTES_MAX, type Store } from '../store/port.ts'
+import type { Store } from '../store/port.ts'
+import { Asides, messageAt } from './asides.ts'
 import type { DecoderOptions, MessageDecoder } from './partition.ts'
 import { RouteLanes } from './route-lanes.ts'
 
@@ -58,10 +62,8 @@ const BATCH_MESSAGES = 8192
 const TRANSACTION_ROWS_MAX = 50_000
 /** A lane that gets no events hears so often how far the clock is. */
 const CLOCK_EVERY_MS = 1_000
-const CHECKPOINT_EVERY_MS = { dedupe: 10_000, plain: 1_000 }
 /** Keys are only needed to choose lanes. */
 const ENTITIES_MAX = 1_000_000
-const DEAD_WINDOW = 1000
 
 export class RouteRun {
   readonly topic: string
@@ -75,6 +77,7 @@ export class RouteRun {
   readonly #transactions: Transactions
   readonly #lanes: RouteLanes
   readonly #decoder: MessageDecoder
+  readonly #asides: Asides
   readonly #logs: number
   readonly #toldMs: number[]
   #layoutVersion: number
@@ -87,9 +90,6 @@ export class RouteRun {
   #isFirst = true
   #isIdle = false
   #activeMs: number
-  #current: readonly StreamMessage[] = []
-  #judged = 0
-  #dead = 0
   #timer: NodeJS.Timeout | undefined
   #last: Promise<unknown> = Promise.resolve()
   #closed = false
@@ -142,7 +142,9 @@ export class RouteRun {
     const inputs = plan.state.inputs.map(({ name }) => name)
     this.#lanes = new RouteLanes(this.#log, inputs, opened.generation.route!.lanes)
     this.#toldMs = new Array<number>(opened.generation.route!.lanes).fill(Number.NEGATIVE_INFINITY)
-    this.#decoder = options.decoder({ inputs: plan.state.inputs, onReject: (record) => this.#bury(record) })
+    this.#asides = new Asides(options)
+    const onReject = (record: RejectedRecord) => this.#asides.bury(record)
+    this.#decoder = options.decoder({ inputs: plan.state.inputs, onReject })
     this.#activeMs = clock()
     this.#layoutVersion = opened.layout.version
 
@@ -249,9 +251,9 @@ export class RouteRun {
 
   #judge(messages: readonly StreamMessage[]): void {
     this.#checkMarker(messages)
-    this.#current = messages
+    this.#asides.begin(messages)
     const batch = this.#decoder.decode(messages)
-    this.#judgeDead(messages.length)
+    this.#asides.judge(messages.length)
     if (batch.length > 0) {
       const before = this.#core.position
       this.#core.prepare(batch)
@@ -268,7 +270,7 @@ export class RouteRun {
   #checkMarker(messages: readonly StreamMessage[]): void {
     const { marker, markerHash } = this.#owner.record
     if (markerHash === '' || this.#seen > marker || Number(messages.at(-1)!.offset) < marker) return
-    const found = messages.find(({ offset }) => Number(offset) === marker)
+    const found = messageAt(messages, marker)
     if (found === undefined || hashOf(found) === markerHash) return
     throw new TilefoldError(
       'LOG_CHANGED',
@@ -277,37 +279,12 @@ export class RouteRun {
     )
   }
 
-  #putAside(batch: Parameters<typeof sideRecords>[1]): void {
-    const { plan, opened, deadLetters, topic, partition } = this.#options
+  #putAside(batch: ColumnBatch): void {
+    const { plan, opened, deadLetters } = this.#options
     if (deadLetters === undefined) return
     const { view, state } = plan
     const spec = { view, log: this.#log, state, takes: takenTimes(opened.generation.covers, false) }
-    for (const { position, reason } of sideRecords(spec, batch, this.#core.verdicts(batch.length))) {
-      const message = this.#current.find(({ offset }) => Number(offset) === position)!
-      deadLetters.add({ topic, partition, message, reason, text: `view ${view} put it aside: ${reason}`, view })
-    }
-  }
-
-  #bury({ position, reason, message: text }: RejectedRecord): void {
-    const { topic, partition, deadLetters } = this.#options
-    const message = this.#current.find(({ offset }) => Number(offset) === position)!
-    this.#dead++
-    deadLetters?.add({ topic, partition, message, reason, text })
-  }
-
-  #judgeDead(messages: number): void {
-    this.#judged += messages
-    if (this.#judged < DEAD_WINDOW) return
-    const { maxDeadRatio } = this.#options
-    if (this.#dead / this.#judged > maxDeadRatio) {
-      throw new TilefoldError(
-        'DEAD_LETTERS',
-        `cannot go on routing log ${this.#log}: too many records cannot be read; got ${this.#dead} of ${this.#judged}, expected at most ${maxDeadRatio * 100} %`,
-        { dead: this.#dead, judged: this.#judged },
-      )
-    }
-    this.#judged = 0
-    this.#dead = 0
+    this.#asides.put(sideRecords(spec, batch, this.#core.verdicts(batch.length)))
   }
 
   // ---- transactions --------------------------------------------------------------------------------------------------
@@ -334,14 +311,14 @@ export class RouteRun {
       also,
     )
     if (records.length === 0 && to === this.#committed) return
-    await this.#options.deadLetters?.flush()
+    await this.#asides.flush()
     await this.#transactions.commit(records, to, this.#lanes.metadataAfter(records, to))
     this.#lanes.committed(records, to)
     for (const { partition } of records) this.#toldMs[partition] = nowMs
     if (this.#toldMs.every((toldMs) => toldMs === nowMs)) this.#toldClockMs = clockMs
     this.#committed = to
     this.#isFirst = false
-    const every = this.#options.plan.state.dedupe ? CHECKPOINT_EVERY_MS.dedupe : CHECKPOINT_EVERY_MS.plain
+    const every = CHECKPOINT_INTERVAL_MS[this.#options.plan.state.dedupe ? 'dedupe' : 'live']
     if (nowMs - this.#checkpointMs >= every) {
       await this.#checkpoint(this.#seen, this.#hash)
       this.#checkpointMs = nowMs
@@ -353,9 +330,7 @@ export class RouteRun {
   }
 
   async #checkpoint(position: number, hash: string): Promise<void> {
-    const bytes = this.#core.writeCheckpoint()
-    const segments: Uint8Array[] = []
-    for (let at = 0; at < bytes.length; at += SEGMENT_BYTES_MAX) segments.push(bytes.slice(at, at + SEGMENT_BYTES_MAX))
+    const segments = segmentsOf(this.#core.writeCheckpoint())
     this.#owner.beginFlush(position)
     await this.#owner.endFlush(position, hash, segments)
   }
