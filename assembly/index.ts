@@ -1,14 +1,13 @@
 /**
- * The ABI: every export, and nothing else. Numbers and addresses only; README.md beside this file has the memory map, the
- * order of calls and the lifetimes.
+ * The ABI: every export, here and in index-asof.ts and index-numbered.ts, and nothing else. Numbers and addresses only; README.md beside
+ * this file has the memory map, the order of calls and the lifetimes.
  *
  * An instance serves one view and one input log (or merges rows of one view): memory is its own, and a trap takes only its
  * lanes down. Nothing is imported, so any WebAssembly host can run it.
  */
-import { ABI_VERSION, TYPE_F64, VERDICT_ELSEWHERE } from './layout'
+import { ABI_VERSION, VERDICT_ELSEWHERE } from './layout'
 import { allocate, arenaBytes, release, resetScratch, trapCode, trapLine } from './arena'
-import { register } from './columns'
-import { column, columnCount, laneCount, raiseLayoutVersion, readPlan } from './plan'
+import { laneCount, raiseLayoutVersion, readPlan } from './plan'
 import {
   acceptedAt,
   clearCounters,
@@ -21,12 +20,12 @@ import {
   verdictsAt,
 } from './accept'
 import { admitEntities, appliedOf, clearEntities, dirtyCount, entityTable, lanesAt, setApplied } from './entities'
-import { KeyTable, clearTable, intern, internOne, keyRecord, laneHash, reserve } from './keys'
+import { internOne, keyRecord, laneHash, reserve } from './keys'
 import { clearEvents, eventBytesInUse } from './events'
 import { drawLine, endErasing, erase } from './forget'
 import { expectSlots, slotsEnd } from './slots'
 import { IDS_FOLLOWED, idBytes, readIds, writeIds } from './dedupe'
-import { advance as advanceWatermark, entitiesAt, fold, foldRows, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
+import { advance as advanceWatermark, entitiesAt, fold, headFrontierMs, prepare, setWatermark, watermarkMs } from './fold'
 import { advanceRow, flushRow } from './flush'
 import { clearDelta, dirtyAtPlace, endOfChunk, sortDelta } from './flush/delta'
 import { areUnwritten, flushNewRows, packKeys } from './flush/fresh'
@@ -34,9 +33,10 @@ import { clearOut, outAt, outEnd, reserveOut } from './flush/output'
 import { uniteRows } from './flush/unite'
 import { anonymiseRow, rowEnd, rowStart } from './flush/write'
 import { takeTimes as takeTimesAt } from './times'
-import { answerAsOf, dropBlocks, openBlocks } from './asof'
-import { askKeys, coverRows, dropHeld, forgetAsked, holdBatch, loadPart, orderEvents, reserveHeld, spillPart, writeAsked } from './asof-events'
 import { infosAt, mergeEntities, openForSweep, readFeatures, statusesAt, sweepRows, valuesAt } from './merge'
+
+export * from './index-asof'
+export * from './index-numbered'
 
 /** The host refuses another number. */
 export const abiVersion: i32 = ABI_VERSION
@@ -145,58 +145,6 @@ export function verdicts(): usize {
 /** u64 per verdict. */
 export function counterTable(): usize {
   return counters
-}
-
-/**
- * The fold alone, for hosts that number entities themselves and for the bench: `n` rows with entity numbers (u32), times
- * (i64 ms) and one F64 column without nulls. `admit` made the numbers known.
- */
-export function foldNumbered(entities: usize, times: usize, values: usize, n: i32): void {
-  const cells = register(column(0).register)
-  cells.type = TYPE_F64
-  cells.data = values
-  cells.valid = 0
-  assert(columnCount == 1 && (n as u32) <= identityCount)
-  resetScratch()
-  foldRows(identityAt, entities, n, times, false)
-}
-
-let identityAt: usize = 0
-let identityCount: u32 = 0
-
-/** Makes entity numbers 0..count-1 known (their keys are their numbers) and row numbers up to `rows`. */
-export function admit(count: u32, rows: u32): void {
-  const key = allocate(8)
-  reserve(entityTable(), count, (count as usize) << 3)
-  const offsets = allocate(8)
-  store<u32>(offsets, 0)
-  store<u32>(offsets, 8, 4)
-  const row = allocate(4)
-  store<u32>(row, 0)
-  const number = allocate(4)
-  for (let i: u32 = 0; i < count; i++) {
-    store<u64>(key, i as u64)
-    intern(entityTable(), key, offsets, row, 1, number)
-  }
-  admitEntities()
-  identityAt = allocate((rows as usize) << 2)
-  identityCount = rows
-  for (let i: u32 = 0; i < rows; i++) store<u32>(identityAt + ((i as usize) << 2), i)
-}
-
-/** Key interning alone, for the bench: a key table of its own. rows = 0..n-1. */
-export function internKeys(data: usize, offsets: usize, n: i32, numbers: usize): u32 {
-  const table = changetype<KeyTable>(spareTable)
-  reserve(table, n as u32, (load<u32>(offsets + ((n as usize) << 2)) - load<u32>(offsets)) as usize)
-  assert((n as u32) <= identityCount)
-  intern(table, data, offsets, identityAt, n, numbers)
-  return table.count
-}
-
-const spareTable = memory.data(32, 8)
-
-export function clearKeys(): void {
-  clearTable(changetype<KeyTable>(spareTable))
 }
 
 // ---- clocks --------------------------------------------------------------------------------------------------------
@@ -452,66 +400,4 @@ export function statuses(): usize {
 
 export function values(): usize {
   return valuesAt
-}
-
-// ---- as of many instants -------------------------------------------------------------------------------------------
-
-/** Adds `n` keys, whose offsets stand at `offsets`, to the entities asked about; before the first event. See asof-events.ts. */
-export function asofKeys(data: usize, offsets: usize, n: i32): void {
-  askKeys(data, offsets, n)
-}
-
-/** Rows that will be asked about, entity numbers u32 and instants f64: before the first event, all of them or none. */
-export function asofCover(n: i32, entities: usize, asOfs: usize): void {
-  coverRows(n, entities, asOfs)
-}
-
-/** Room for `count` events. */
-export function asofReserve(count: u32): void {
-  reserveHeld(count)
-}
-
-/** Holds what `prepareBatch` accepted, where it is asked about; returns the bytes held. */
-export function asofHold(): usize {
-  holdBatch()
-  return eventBytesInUse()
-}
-
-/** Forgets all keys, those asked about too: `asofKeys` names them again. What is held stays. */
-export function asofForget(): void {
-  forgetAsked()
-  clearEntities()
-}
-
-/** Held events of entities ≡ part (mod parts) as a block of bytes at outputAddress; returns how many. */
-export function asofSpill(part: u32, parts: u32): usize {
-  return spillPart(part, parts)
-}
-
-/** Holds the events of such a block. */
-export function asofLoad(at: usize): void {
-  loadPart(at)
-}
-
-/** Holds nothing any more. */
-export function asofClear(): void {
-  dropBlocks()
-  dropHeld()
-}
-
-/** Everything is held: puts it in order for `asofAnswer`, a step a call. Returns 1 when it is done. */
-export function asofOrder(): i32 {
-  if (!orderEvents()) return 0
-  openBlocks()
-  return 1
-}
-
-/** Answers `n` rows, as `merge` does: entity numbers u32, instants f64. */
-export function asofAnswer(n: i32, entities: usize, asOfs: usize): void {
-  answerAsOf(n, entities, asOfs)
-}
-
-/** Rows 0..n-1 of the last prepared batch: f64 time each, then u32 entity each (2^32 - 1: not accepted); the address. */
-export function asofRows(n: i32): usize {
-  return writeAsked(n)
 }

@@ -22,37 +22,13 @@ import { TilefoldError } from '../model/errors.ts'
 import type { PackedRows } from '../model/packed-rows.ts'
 import type { StatePlan } from '../model/plan.ts'
 import { columnsFor, writeBatch } from './batch.ts'
+import { splitNote, withNote } from './checkpoint-note.ts'
+import { copyNewRows, copyRows, type DirtyChunk, type RowPad } from './flush-rows.ts'
 import { type CoreExports, type CoreModule, trapError } from './module.ts'
 import { rangeCells, type Shares, stateProgram } from './program.ts'
-import { rowError } from './row-error.ts'
 
 /** Where a checkpoint has the late clock (assembly/index.ts, `writeCheckpoint`). */
 const CHECKPOINT_LATE_CLOCK_AT = 8
-
-/** Entities whose new rows are written in one go: bounds a chunk, and the memory it takes. */
-export interface DirtyChunk {
-  readonly lane: number
-  /** Places of the chunk, `[start, end)`. */
-  readonly start: number
-  readonly end: number
-}
-
-/** Memory for the rows of one chunk after the other. */
-export interface RowPad {
-  memory: Uint8Array
-}
-
-const NO_BYTES = new Uint8Array(0)
-
-/** Room for `bytes` bytes, the first `used` of which stay. */
-function makeRoom(pad: RowPad, used: number, bytes: number): void {
-  if (pad.memory.length >= bytes) return
-  const memory = new Uint8Array(Math.max(2 * bytes, 4096))
-  memory.set(pad.memory.subarray(0, used))
-  pad.memory = memory
-}
-/** Rows are copied out so many bytes at a time: few copies, and no row keeps many others in memory for long. */
-const COPIED_BYTES = 1 << 18
 
 /** So much is asked for at once, and no more. */
 const EXPECTED_BYTES_MAX = 512 << 20
@@ -357,66 +333,18 @@ export class Core {
    */
   writeRows(
     chunk: DirtyChunk,
-    stored: (Uint8Array | undefined)[],
+    stored: readonly (Uint8Array | undefined)[],
     position: number,
-    pad: RowPad = { memory: NO_BYTES },
+    pad: RowPad = { memory: new Uint8Array(0) },
   ): Uint8Array[] {
-    return this.#run('write rows', (core) => {
-      // Where each row begins and ends in the pad; `waiting`: bytes of rows that are not copied there yet.
-      const bounds: number[] = []
-      let copied = 0
-      let waiting = 0
-      const copy = () => {
-        const from = core.outputAddress() >>> 0
-        makeRoom(pad, copied, copied + waiting)
-        pad.memory.set(new Uint8Array(core.memory.buffer, from, waiting), copied)
-        copied += waiting
-        waiting = 0
-        core.beginRows()
-      }
-      let memory = new Uint8Array(core.memory.buffer)
-      core.beginRows()
-      for (let place = chunk.start; place < chunk.end; place++) {
-        const old = stored[place - chunk.start]
-        let at = 0
-        if (old) {
-          at = core.reserveInput(old.length, 0) >>> 0
-          // Memory that grew has a new buffer, and the old view is empty.
-          if (memory.length === 0) memory = new Uint8Array(core.memory.buffer)
-          memory.set(old, at)
-        }
-        const error = core.writeRow(place, at, old ? old.length : 0, position)
-        if (error !== 0) {
-          throw rowError(error, `row of entity ${Buffer.from(this.keyOf(core.dirtyEntity(place))).toString('latin1')}`)
-        }
-        const start = (core.rowAddress() >>> 0) - (core.outputAddress() >>> 0)
-        waiting = start + core.rowBytes()
-        bounds.push(copied + start, copied + waiting)
-        if (waiting >= COPIED_BYTES) copy()
-      }
-      copy()
-      const rows: Uint8Array[] = []
-      for (let i = 0; i < bounds.length; i += 2) rows.push(pad.memory.subarray(bounds[i]!, bounds[i + 1]!))
-      return rows
-    })
+    return this.#run('write rows', (core) =>
+      copyRows(core, chunk, stored, position, pad, (entity) => this.keyOf(entity)),
+    )
   }
 
-  /** The new rows of a chunk whose entities have none in the store; their bytes are in `pad`, where they are good until it is used again. */
-  writeNewRows({ start, end }: DirtyChunk, position: number, pad: RowPad): PackedRows {
-    return this.#run('write rows', (core) => {
-      const count = end - start
-      core.beginRows()
-      const boundsAt = core.writeNewRows(start, end, position) >>> 0
-      const keysAt = core.chunkKeys(start, end) >>> 0
-      const { buffer } = core.memory
-      const bounds = new Uint32Array(buffer, boundsAt, 2 * count).slice()
-      const keyEnds = new Uint32Array(buffer, keysAt, count).slice()
-      const keys = new Uint8Array(buffer, keysAt + 4 * count, keyEnds[count - 1]!).slice()
-      const length = bounds[2 * count - 1]!
-      makeRoom(pad, 0, length)
-      pad.memory.set(new Uint8Array(buffer, core.outputAddress() >>> 0, length))
-      return { keys, keyEnds, bytes: pad.memory, bounds, first: 0, end: count }
-    })
+  /** Those of a chunk whose entities have none in the store; their bytes are in `pad`, where they are good until it is used again. */
+  writeNewRows(chunk: DirtyChunk, position: number, pad: RowPad): PackedRows {
+    return this.#run('write rows', (core) => copyNewRows(core, chunk, position, pad))
   }
 
   /** Everything flushed is stored: empties the delta. */
@@ -473,29 +401,5 @@ export class Core {
     if (error !== 0) {
       throw new TilefoldError('CHECKPOINT_MISSING', `cannot resume: the checkpoint of ${bytes.length} bytes is damaged`)
     }
-  }
-}
-
-/** The note in the checkpoint of a core whose rows are judged. */
-export function noteOf(checkpoint: Uint8Array): string {
-  return splitNote(checkpoint).note
-}
-
-/** A checkpoint, the note, and how long the note is (u32). */
-function withNote(checkpoint: Uint8Array, note: string): Uint8Array {
-  const text = Buffer.from(note)
-  const length = Buffer.alloc(4)
-  length.writeUInt32LE(text.length)
-  return Buffer.concat([checkpoint, text, length])
-}
-
-/** What is damaged comes out damaged: the core looks at it. */
-function splitNote(all: Uint8Array): { readonly bytes: Uint8Array; readonly note: string } {
-  const bytes = Buffer.from(all.buffer, all.byteOffset, all.length)
-  const end = bytes.length - 4
-  const length = end < 0 ? 0 : Math.min(bytes.readUInt32LE(end), end)
-  return {
-    bytes: bytes.subarray(0, Math.max(end - length, 0)),
-    note: bytes.toString('utf8', Math.max(end - length, 0), Math.max(end, 0)),
   }
 }

@@ -14,3 +14,8 @@ export interface Environment {
   resetReadTxn(): void
   close(): Promise<void>
 }
+
+/** lmdb takes the address of the bytes, which it cannot for memory shared between threads. */
+export function plain(bytes: Uint8Array): Uint8Array {
+  return bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
+}

@@ -21,9 +21,9 @@ import { existsSync, mkdirSync, statSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { open } from 'lmdb'
 import { TilefoldError } from '../model/errors.ts'
-import type { PackedRows } from '../model/packed-rows.ts'
 import { guardWrite, type WriteGuard } from './guard.ts'
-import type { Environment } from './lmdb-environment.ts'
+import { LmdbCheckpoints } from './lmdb-checkpoint.ts'
+import { type Environment, plain } from './lmdb-environment.ts'
 import { coded } from './lmdb-error.ts'
 import { checkDataFile, checkRoom } from './lmdb-file.ts'
 import {
@@ -32,19 +32,15 @@ import {
   laneKeys,
   layoutKey,
   ledgerKey,
-  manifestKey,
-  manifestSequence,
-  PackedKey,
   RowKey,
   segmentKey,
-  segmentOf,
   WRITER_KEY,
   writeKey,
 } from './lmdb-key.ts'
+import { LmdbRows } from './lmdb-rows.ts'
 import { LmdbSweep } from './lmdb-sweep.ts'
 import type {
   Checkpoint,
-  CheckpointManifest,
   DropStep,
   LaneName,
   LaneRecord,
@@ -58,17 +54,7 @@ import type {
   TakenLane,
   WriteOutcome,
 } from './port.ts'
-import {
-  appliedBetween,
-  appliedOf,
-  describeLane,
-  judgeRead,
-  judgeWrite,
-  segmentHash,
-  takenRecord,
-  withApplied,
-  writtenRecord,
-} from './rules.ts'
+import { describeLane, judgeRead, judgeWrite, segmentHash, takenRecord, writtenRecord } from './rules.ts'
 import { firstRows } from './sample.ts'
 import { seal, unseal } from './sealed.ts'
 import { joinWriter, leaveWriter, newHolder, type WriterRecord } from './writer.ts'
@@ -112,13 +98,14 @@ export class LmdbStore implements SweptStore {
   readonly #holder: string | undefined
   readonly #gate: Environment
   readonly #db: Environment
+  readonly #rows: LmdbRows
+  readonly #checkpoints: LmdbCheckpoints
   readonly #epoch: number
   /** The data file that was opened; another one in its place means that the store was removed under us. */
   readonly #file: number
   readonly #keysByLane = new WeakMap<LaneName, LaneKeys>()
   readonly #keysByName = new Map<string, LaneKeys>()
   readonly #rowKey = new RowKey()
-  readonly #packedKey = new PackedKey()
   readonly #sweep = new LmdbSweep({
     db: () => this.#db,
     read: (verb, work) => this.#read(verb, work),
@@ -150,6 +137,8 @@ export class LmdbStore implements SweptStore {
         return openEnvironment(this.#path, options.mapSizeBytes ?? 2 ** 30)
       })
       opened.push(this.#db)
+      this.#rows = new LmdbRows(this.#db)
+      this.#checkpoints = new LmdbCheckpoints(this.#db)
       this.#file = statSync(dataPath).ino
       this.#epoch = this.#holder === undefined ? 0 : this.#joinWriters(this.#holder)
     } catch (error) {
@@ -183,13 +172,13 @@ export class LmdbStore implements SweptStore {
 
       const record = writtenRecord(stored!, change)
       const { rows = [] } = change
-      if ('bounds' in rows) this.#putPacked(keys, rows, stored!.flushingTo)
-      else for (const row of rows) this.#putRow(keys, row, stored!.flushingTo)
+      if ('bounds' in rows) this.#rows.putPacked(keys, rows, stored!.flushingTo)
+      else for (const row of rows) this.#rows.put(keys, row, stored!.flushingTo)
       for (const segment of change.segments ?? []) {
         this.#db.put(segmentKey(keys, segmentHash(segment)), plain(segment))
       }
       if (change.checkpoint !== undefined)
-        this.#putManifest(keys, lane, change.checkpoint, record.sequence, change.segments)
+        this.#checkpoints.put(keys, lane, change.checkpoint, record.sequence, change.segments)
       if (change.ledger !== undefined) {
         const { number, bytes, dropped } = change.ledger
         for (const old of dropped) this.#db.remove(ledgerKey(keys, old))
@@ -202,15 +191,7 @@ export class LmdbStore implements SweptStore {
 
   async readCheckpoint(lane: LaneName, position: number): Promise<Checkpoint | undefined> {
     return this.#read(`read checkpoints of lane ${describeLane(lane)}`, () => {
-      const keys = this.#keysOf(lane)
-      const start = manifestKey(keys, position, Number.MAX_SAFE_INTEGER)
-      // Newest first. A damaged checkpoint is as good as none: the one before it takes longer to replay and is as right.
-      for (const key of [...this.#db.getKeys({ start, end: keys.manifests, reverse: true })]) {
-        const manifest = this.#manifestAt(key, lane)
-        const segments = manifest?.segments.map((hash) => this.#segment(keys, hash))
-        if (segments?.every((segment) => segment !== undefined)) return { position: manifest!.position, segments }
-      }
-      return undefined
+      return this.#checkpoints.read(this.#keysOf(lane), lane, position)
     })
   }
 
@@ -339,83 +320,6 @@ export class LmdbStore implements SweptStore {
     return sealed === undefined ? undefined : unseal<{ layout: string }>(sealed, `the layout of ${view}`).layout
   }
 
-  /** No stored row is beyond `flushingTo`, so only a row that is given as older than it needs a look at the stored one. */
-  #putRow(keys: LaneKeys, row: StoredRow, flushingTo: number): void {
-    const key = this.#rowKey
-    key.prefix = keys.rows
-    key.entity = row.key
-    let bytes = plain(row.bytes)
-    if (appliedOf(bytes) < flushingTo) {
-      const stored = this.#db.getBinaryFast(key)
-      const applied = stored === undefined ? -1 : appliedOf(stored)
-      if (applied > appliedOf(bytes)) bytes = withApplied(bytes, applied)
-    }
-    this.#db.put(key, bytes)
-  }
-
-  #putPacked(keys: LaneKeys, rows: PackedRows, flushingTo: number): void {
-    const key = this.#packedKey
-    key.prefix = keys.rows
-    key.keys = rows.keys
-    const { bounds, keyEnds, end } = rows
-    const bytes = plain(rows.bytes)
-    for (let i = rows.first; i < end; i++) {
-      const from = bounds[2 * i]!
-      const to = bounds[2 * i + 1]!
-      key.from = i === 0 ? 0 : keyEnds[i - 1]!
-      key.to = keyEnds[i]!
-      if (appliedBetween(bytes, from, to) >= flushingTo) this.#db.put(key, bytes.subarray(from, to))
-      else
-        this.#putRow(keys, { key: rows.keys.subarray(key.from, key.to), bytes: bytes.subarray(from, to) }, flushingTo)
-    }
-  }
-
-  /**
-   * Writes a manifest and drops all but the last two written, with the segments that neither names. Those of the same write
-   * stay: the next manifest may be about to name them.
-   */
-  #putManifest(
-    keys: LaneKeys,
-    lane: LaneName,
-    manifest: CheckpointManifest,
-    sequence: number,
-    fresh: readonly Uint8Array[] = [],
-  ): void {
-    const missing = manifest.segments.find((hash) => !this.#db.doesExist(segmentKey(keys, hash)))
-    if (missing !== undefined) {
-      throw new TilefoldError(
-        'STORE_FORMAT',
-        `cannot write checkpoint of lane ${describeLane(lane)}: it names segment ${missing}, which is not stored`,
-      )
-    }
-    this.#db.put(manifestKey(keys, manifest.position, sequence), seal(manifest))
-    const written = [...this.#db.getKeys({ start: keys.manifests, end: endOf(keys.manifests) })]
-    written.sort((a, b) => manifestSequence(keys, b) - manifestSequence(keys, a))
-    for (const key of written.slice(2)) this.#db.remove(key)
-
-    const named = new Set(fresh.map(segmentHash))
-    for (const key of written.slice(0, 2)) {
-      for (const hash of this.#manifestAt(key, lane)?.segments ?? []) named.add(hash)
-    }
-    for (const key of [...this.#db.getKeys({ start: keys.segments, end: endOf(keys.segments) })]) {
-      if (!named.has(segmentOf(keys, key))) this.#db.remove(key)
-    }
-  }
-
-  #manifestAt(key: Buffer, lane: LaneName): CheckpointManifest | undefined {
-    try {
-      return unseal<CheckpointManifest>(this.#db.getBinary(key)!, `a checkpoint of lane ${describeLane(lane)}`)
-    } catch (error) {
-      if (error instanceof TilefoldError) return undefined
-      throw error
-    }
-  }
-
-  #segment(keys: LaneKeys, hash: string): Uint8Array | undefined {
-    const segment = this.#db.getBinary(segmentKey(keys, hash))
-    return segment !== undefined && segmentHash(segment) === hash ? new Uint8Array(segment) : undefined
-  }
-
   #joinWriters(holder: string): number {
     return this.#commit(() => {
       const stored = this.#writer()
@@ -519,9 +423,4 @@ function readKey(source: Buffer, start: number, end: number): Buffer {
 /** lmdb's reused buffer says the value's length in `length` alone; every other property is the whole buffer's. */
 function viewOf(bytes: Buffer | undefined): Uint8Array | undefined {
   return bytes === undefined ? undefined : new Uint8Array(bytes.buffer, bytes.byteOffset, bytes.length)
-}
-
-/** lmdb takes the address of the bytes, which it cannot for memory shared between threads. */
-function plain(bytes: Uint8Array): Uint8Array {
-  return bytes.buffer instanceof ArrayBuffer ? bytes : new Uint8Array(bytes)
 }

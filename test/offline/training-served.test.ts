@@ -2,33 +2,33 @@
  * Training sets as served, from files into files: a live stream with late, duplicate and shuffled events is asked at random
  * instants, and what was answered comes out of its mirror again; labels are joined to it later.
  */
-import { cpSync, existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { Table } from 'apache-arrow'
-import { parquetWriteBuffer } from 'hyparquet-writer'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { encodeKey } from '../../src/model/key.ts'
 import type { Plan } from '../../src/model/plan.ts'
-import { answersAsServed } from '../../src/offline/as-served.ts'
 import { VisiblePositions } from '../../src/offline/served-ledger.ts'
 import { openSpine } from '../../src/offline/spine.ts'
 import { arrowBatches } from '../../src/offline/training-output.ts'
 import { type ServedTrainingOptions, servedTrainingSet } from '../../src/offline/training-served.ts'
-import { requestErase } from '../../src/registry/erase.ts'
 import type { ServedRow } from '../../src/serve/served.ts'
 import type { StreamMessage } from '../../src/source/stream.ts'
 import { createLmdbStore } from '../../src/store/lmdb.ts'
-import { cli, errorOf, makeFolder, writeIn } from '../cli/harness.ts'
-import { duckRows } from '../source/support.ts'
+import { cli, errorOf, writeIn } from '../cli/harness.ts'
 import { START_MS } from '../stream/payments.ts'
 import { mirrorLogs } from './mirror-scene.ts'
-import { compiled, definition, servedPayments } from './served-payments.ts'
+import { compiled, definition } from './served-payments.ts'
+import { expectSame, featuresOf, TrainingServedScene, table } from './training-served-scene.ts'
 
-const SEED = Number(process.env.TILEFOLD_SEED ?? 1)
 const HOUR_MS = 3_600_000
-const folder = makeFolder()
-const definitions = writeIn(folder, 'tilefold.yaml', definition('[1h, 24h]'))
-const [served, mirror, store] = [join(folder, 'served'), join(folder, 'mirror'), join(folder, 'store')]
+const scene = new TrainingServedScene()
+const { folder, served, mirror, store } = scene
+const writeSpine: TrainingServedScene['writeSpine'] = (name, labels) => scene.writeSpine(name, labels)
+const build: TrainingServedScene['build'] = (spine, out, ...args) => scene.build(spine, out, ...args)
+const cellsOf: TrainingServedScene['cellsOf'] = (row, of) => scene.cellsOf(row, of)
+const firstAnswer: TrainingServedScene['firstAnswer'] = (row) => scene.firstAnswer(row)
+const logged = () => scene.logged
 
 let plan: Plan
 let logs: readonly StreamMessage[][]
@@ -36,52 +36,9 @@ let rows: readonly ServedRow[]
 let settled: readonly ServedRow[]
 
 beforeAll(async () => {
-  console.log(`training sets as served: TILEFOLD_SEED=${SEED}`)
-  ;({ plan, logs, rows, settled } = await servedPayments(folder, SEED))
+  await scene.open()
+  ;({ plan, logs, rows, settled } = scene)
 })
-
-type Label = Readonly<Record<string, string | number | Date | bigint | null>>
-
-/** A spine of labels; the columns are those of the first row. */
-function writeSpine(name: string, labels: readonly Label[]): string {
-  const types = { string: 'STRING', number: 'DOUBLE', bigint: 'INT64', object: 'TIMESTAMP' } as const
-  const columnData = Object.keys(labels[0]!).map((column) => {
-    const data = labels.map((label) => label[column]!)
-    const found = data.find((value) => value !== null) ?? ''
-    return { name: column, data, type: types[typeof found as keyof typeof types] }
-  })
-  return writeIn(folder, name, new Uint8Array(parquetWriteBuffer({ columnData })))
-}
-
-const build = (spine: string, out: string, ...args: string[]) =>
-  cli(['training-set', '--as-served', '--spine', spine, '--out', out, '-f', definitions, '-o', 'json', ...args], {
-    nowMs: START_MS + 100 * HOUR_MS,
-  })
-
-function table(out: string): Promise<Record<string, unknown>[]> {
-  return duckRows(`SELECT * FROM '${out}'`)
-}
-
-/** What was served, in the columns of a training set. */
-function featuresOf(row: ServedRow): unknown[] {
-  return row.plan.features.map((_, feature) => row.answers.get(feature)!.value)
-}
-
-function cellsOf(row: Record<string, unknown>, of = plan): unknown[] {
-  return of.features.map(({ name, op }) => {
-    const value = row[`spend__${name}`] ?? null
-    return op === 'count' && value !== null ? Number(value) : value
-  })
-}
-
-function expectSame(got: readonly unknown[], expected: readonly unknown[], where: string): void {
-  expect(got.length, where).toBe(expected.length)
-  for (const [i, value] of expected.entries()) {
-    if (!Object.is(got[i], value)) expect(got[i], `${where}, feature ${i}`).toBe(value)
-  }
-}
-
-const logged = () => rows.filter(({ requestId }) => /^r\d+$/.test(requestId))
 
 describe('a training set as served', () => {
   it('gives logged rows what was served for them, out of the mirror, bit for bit', async () => {
@@ -217,11 +174,6 @@ describe('a training set as served', () => {
   })
 })
 
-/** The answer that was served first for the entity as of the instant. */
-function firstAnswer(row: ServedRow): ServedRow {
-  return rows.find((each) => each.asOfMs === row.asOfMs && each.keys[0] === row.keys[0])!
-}
-
 describe('rows that are in no log', () => {
   it('get what was readable at their instant, by the flush ledgers', async () => {
     expect(settled.length).toBeGreaterThan(3)
@@ -256,105 +208,6 @@ describe('rows that are in no log', () => {
       exact++
     }
     expect(exact).toBeGreaterThan(told.ledger / 2)
-  })
-})
-
-describe('an entity that was asked to be forgotten', () => {
-  const nothing = () => plan.features.map(() => null)
-  let gone: string
-  let fromMs: number
-  /** The store as it was, with the request on its list. */
-  const list = join(folder, 'list')
-
-  beforeAll(async () => {
-    const cards = logged().map(({ keys }) => keys[0] as string)
-    const countOf = (card: string) => cards.filter((each) => each === card).length
-    gone = cards.reduce((most, card) => (countOf(card) > countOf(most) ? card : most))
-    const instants = logged()
-      .filter(({ keys }) => keys[0] === gone)
-      .map(({ asOfMs }) => asOfMs)
-      .sort((a, b) => a - b)
-    fromMs = instants[Math.floor(instants.length / 2)]!
-    cpSync(store, list, { recursive: true })
-    const lmdb = createLmdbStore({ path: list })
-    const key = Buffer.from(encodeKey(plan.state.entity, [gone])).toString('hex')
-    await requestErase({ store: lmdb, namespace: 'shop' }, { views: ['spend'], states: [], key, atMs: fromMs })
-    await lmdb.close()
-  })
-
-  const spineOf = (name: string, asked: readonly ServedRow[]) =>
-    writeSpine(
-      name,
-      asked.map(({ keys, asOfMs }) => ({ card: keys[0] as string, event_timestamp: new Date(asOfMs) })),
-    )
-  const isGone = ({ keys, asOfMs }: ServedRow) => keys[0] === gone && asOfMs <= fromMs
-
-  it('has nulls up to the request, and behind it only what happened since', async () => {
-    const asked = logged()
-    const out = join(folder, 'forgotten.parquet')
-    const args = ['--served-log', served, '--mirror', mirror, '--store', list]
-    const { code, stdout, stderr } = await build(spineOf('forgotten-spine.parquet', asked), out, ...args)
-    expect(code, stderr).toBe(0)
-    const forgotten = asked.filter(isGone).length
-    expect(forgotten).toBeGreaterThan(1)
-    expect(JSON.parse(stdout).views[0]).toMatchObject({
-      forgotten,
-      log: asked.length - forgotten,
-      unknown: 0,
-      lacking: 0,
-    })
-    expect(stderr).toContain(`${forgotten} rows of view spend are of entities that were asked to be forgotten`)
-    const built = await table(out)
-    const count24h = plan.features.findIndex(({ name }) => name === 'count_24h')
-    const [behind, erased] = [[] as number[], [] as number[]]
-    for (const [i, asRow] of asked.entries()) {
-      const row = firstAnswer(asRow)
-      if (isGone(row)) {
-        expect(cellsOf(built[i]!), `row ${i}`).toEqual(nothing())
-        expect(built[i]).toMatchObject({ card: gone, spend__served_from: null })
-        continue
-      }
-      if (row.keys[0] !== gone) {
-        expectSame(cellsOf(built[i]!), featuresOf(row), `row ${i}`)
-        continue
-      }
-      // What was known at the answer's positions of the time before the request: the stream is shorter than a day.
-      const vector = { key: encodeKey(plan.state.entity, [gone]), asOfMs: fromMs, applied: row.applied }
-      const [before] = await answersAsServed({ plan, generation: row.generation, vectors: [vector], mirror })
-      behind.push(Number(built[i]!.spend__count_24h))
-      erased.push(Number(featuresOf(row)[count24h]) - Number(before!.values[count24h]))
-    }
-    expect(behind).toEqual(erased)
-    expect(Math.max(...behind)).toBeGreaterThan(0)
-  })
-
-  it('is not in what is taken from the log either, where a window reaches back behind the request', async () => {
-    const asked = logged()
-    const out = join(folder, 'forgotten-log.parquet')
-    const args = ['--from-log', '--served-log', served, '--store', list]
-    const { code, stdout } = await build(spineOf('forgotten-log-spine.parquet', asked), out, ...args)
-    expect(code).toBe(0)
-    const own = asked.filter(({ keys }) => keys[0] === gone).length
-    expect(JSON.parse(stdout).views[0]).toMatchObject({ forgotten: own, log: asked.length - own })
-    for (const [i, row] of (await table(out)).entries()) {
-      if (asked[i]!.keys[0] === gone) expect(cellsOf(row), `row ${i}`).toEqual(nothing())
-      else expectSame(cellsOf(row), featuresOf(firstAnswer(asked[i]!)), `row ${i}`)
-    }
-  })
-
-  it('has nulls by the ledger, nothing of the log in columns that the spine lacks, and nothing at all if need be', async () => {
-    const own = settled.filter(({ asOfMs }) => asOfMs <= fromMs).map((row) => ({ ...row, keys: [gone] }))
-    expect(own.length).toBeGreaterThan(0)
-    const out = join(folder, 'forgotten-ledger.parquet')
-    const modelled = await build(spineOf('f-ledger.parquet', own), out, '--ledger', '--store', list, '--mirror', mirror)
-    expect(modelled.code, modelled.stderr).toBe(0)
-    expect(JSON.parse(modelled.stdout).views[0]).toMatchObject({ forgotten: own.length, ledger: 0, unknown: 0 })
-
-    const named = logged().filter(isGone)
-    const ids = named.map(({ requestId, entity }) => ({ _request_id: requestId, _request_row: BigInt(entity) }))
-    const args = ['--served-log', served, '--mirror', mirror, '--store', list]
-    expect((await build(writeSpine('f-ids.parquet', ids), out, ...args)).code).toBe(0)
-    for (const row of await table(out)) expect(row).toMatchObject({ card: null, event_timestamp: null })
   })
 })
 

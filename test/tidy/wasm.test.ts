@@ -21,9 +21,10 @@ function bytesOf(name: string): Buffer {
   return readFileSync(join(root, 'dist', name))
 }
 
-/** Exported functions of assembly/index.ts, from its text. */
+/** Exported functions of assembly/index.ts and of the files that it exports as they are, from their text. */
 function declaredExports(): string[] {
-  const text = readFileSync(join(root, 'assembly/index.ts'), 'utf8')
+  const names = ['index.ts', 'index-asof.ts', 'index-numbered.ts']
+  const text = names.map((name) => readFileSync(join(root, 'assembly', name), 'utf8')).join('\n')
   return [...text.matchAll(/^export (?:function|const) (\w+)/gm)].map((match) => match[1]!).sort()
 }
 
